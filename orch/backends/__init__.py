@@ -1,0 +1,1 @@
+"""The backends, one file each; they do not know each other."""
