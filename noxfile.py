@@ -1,0 +1,119 @@
+"""The one entry to everything that checks orch: `nox -l` lists the sessions, `nox` runs those of a desk.
+
+Sessions install into environments of their own from constraints.txt, so that they give the same answer everywhere.
+Arguments after `--` go to the tool inside.
+"""
+
+import os
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.download_python = "never"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "types", "tests", "docs"]
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+VERSIONS = nox.project.python_versions(PYPROJECT)
+PINS = ("-c", "constraints.txt")
+
+
+def install(session: nox.Session, *groups: str, editable: bool = True) -> None:
+    """Install orch and the dependency groups, pinned."""
+    wanted = nox.project.dependency_groups(PYPROJECT, *groups)
+    session.install("-q", *PINS, *wanted, *(["-e", "."] if editable else ["."]))
+
+
+def on_two_cores(session: nox.Session) -> list[str]:
+    """Spread tests over processes, unless the caller chose how."""
+    return [] if any(arg.startswith("-n") for arg in session.posargs) else ["-n", "2", "--dist", "worksteal"]
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """All tests, and the machines at their quick profile."""
+    install(session, "test")
+    env = {"HYPOTHESIS_PROFILE": os.environ.get("HYPOTHESIS_PROFILE", "quick")}
+    session.run("pytest", *on_two_cores(session), *session.posargs, env=env)
+
+
+@nox.session(python=VERSIONS, default=False)
+def versions(session: nox.Session) -> None:
+    """The tests on every Python that is supported and present."""
+    install(session, "test")
+    session.run("pytest", *on_two_cores(session), *session.posargs, env={"HYPOTHESIS_PROFILE": "quick"})
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and formatting."""
+    install(session, "lint")
+    session.run("ruff", "check", *session.posargs)
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Strict types of the package."""
+    install(session, "lint", "test", "notebooks")
+    session.run("mypy", *session.posargs)
+
+
+@nox.session(default=False)
+def properties(session: nox.Session) -> None:
+    """The machines on every backend, at the ci profile (HYPOTHESIS_PROFILE=deep explores)."""
+    install(session, "test")
+    env = {"HYPOTHESIS_PROFILE": os.environ.get("HYPOTHESIS_PROFILE", "ci")}
+    session.run("pytest", "property_tests", *on_two_cores(session), *session.posargs, env=env)
+
+
+@nox.session(default=False)
+def coverage(session: nox.Session) -> None:
+    """Branch coverage of orch, worker processes included; fails below the bound in pyproject.toml."""
+    install(session, "test")
+    folder = Path(session.create_tmp()).resolve()
+    env = {"HYPOTHESIS_PROFILE": "quick", "COVERAGE_FILE": str(folder / "coverage")}
+    session.run("coverage", "erase", env=env)
+    session.run("coverage", "run", "-m", "pytest", *on_two_cores(session), *session.posargs, env=env)
+    session.run("coverage", "combine", "-q", env=env)
+    session.run("coverage", "report", env=env)
+
+
+@nox.session(default=False)
+def notebooks(session: nox.Session) -> None:
+    """Execute every notebook and compare it with the committed one; `-- --update` rewrites them."""
+    install(session, "test", "notebooks")
+    session.run("python", "notebooks/execute.py", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The parts of ARCHITECTURE.md that are drawn from code; `-- --update` rewrites them."""
+    install(session, "test")
+    session.run("python", "docs/drawn.py", *session.posargs)
+
+
+@nox.session(default=False)
+def demo(session: nox.Session) -> None:
+    """The demo, as a user runs it."""
+    install(session, editable=False)
+    session.run("orch", "demo", "--out", str(Path(session.create_tmp()) / "demo"), *session.posargs)
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Benchmarks: ratios within one run."""
+    install(session, "test")
+    for script in sorted(Path("benchmarks").glob("bench_*.py")):
+        session.run("python", str(script), *session.posargs)
+
+
+@nox.session(default=False)
+def pins(session: nox.Session) -> None:
+    """Write constraints.txt anew: the newest versions that install together, names and numbers only."""
+    session.install("-q", *nox.project.dependency_groups(PYPROJECT, "test", "notebooks", "lint"), "-e", ".")
+    frozen = session.run("python", "-m", "pip", "list", "--format=freeze", silent=True)
+    kept = [line for line in frozen.splitlines() if "==" in line and line.split("==")[0] not in {"orch", "pip"}]
+    Path("constraints.txt").write_text("\n".join(sorted(kept, key=str.lower)) + "\n")
