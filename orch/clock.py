@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 Clock = Callable[[], float]
 
@@ -33,7 +34,14 @@ def to_us(seconds: float) -> int:
 
 def iso(us: int) -> str:
     """Epoch microseconds as an aware ISO-8601 text in UTC; microseconds are left out when they are 0."""
-    return (_EPOCH + timedelta(microseconds=us)).isoformat()
+    second, rest = divmod(us, 1_000_000)
+    text = _second_text(second)
+    return f"{text}.{rest:06d}+00:00" if rest else f"{text}+00:00"
+
+
+@lru_cache(maxsize=64)
+def _second_text(second: int) -> str:
+    return (_EPOCH + timedelta(seconds=second)).isoformat()[:19]
 
 
 def iso_to_us(text: str) -> int:

@@ -128,6 +128,17 @@ class Lease:
         checks.check_seconds(self.expires_at, "expires_at", high=1e12)
 
 
+def issued_lease(job_id: str, token: int, worker_id: str, expires_us: int) -> Lease:
+    """A lease of values that the queue itself made, so that they need no check; `expires_us` is epoch microseconds."""
+    lease = object.__new__(Lease)
+    put = object.__setattr__
+    put(lease, "job_id", job_id)
+    put(lease, "token", token)
+    put(lease, "worker_id", worker_id)
+    put(lease, "expires_at", expires_us / 1_000_000)
+    return lease
+
+
 @dataclass
 class Job:
     """One execution of a DAG, or of one callable, as the queue keeps it.
@@ -267,15 +278,12 @@ class Job:
     def copy(self) -> Job:
         """A value of its own: changing it changes nothing else (Q11)."""
         twin = object.__new__(Job)
-        state = self.__dict__
-        twin.__dict__.update(state)
-        if state["params"]:
-            twin.params = checks.copy_json(state["params"])
-        else:
-            twin.params = {}
+        state = self.__dict__.copy()
+        state["params"] = checks.copy_json(state["params"]) if state["params"] else {}
+        state["extra"] = checks.copy_json(state["extra"]) if state["extra"] else {}
         if state["result"] is not None:
-            twin.result = checks.copy_json(state["result"])
-        twin.extra = checks.copy_json(state["extra"]) if state["extra"] else {}
+            state["result"] = checks.copy_json(state["result"])
+        twin.__dict__ = state
         return twin
 
     def _repr_html_(self) -> str:

@@ -33,6 +33,7 @@ from orch.job import (
     decode_record,
     event_of_lost_lease,
     event_of_report,
+    issued_lease,
 )
 from orch.queue import LEASE_S, MAX_CRASHES, RECLAIM_MAX, SLICE_MAX, SWEEP_S
 
@@ -44,10 +45,10 @@ class _Entry:
 
     __slots__ = (
         "due_us",
-        "enqueued_us",
         "expires_us",
         "finished_us",
         "job",
+        "key",
         "progress",
         "progress_size",
         "raw",
@@ -60,7 +61,7 @@ class _Entry:
     def __init__(self, job: Job, seq: int) -> None:
         self.job = job
         self.seq = seq
-        self.enqueued_us = iso_to_us(job.enqueued_at)
+        self.key = (iso_to_us(job.enqueued_at), seq, job.id)  # its place in the lists
         self.ticket = 0  # 0: not ready, or delayed, or delivered for the last time
         self.ready_us = 0  # when it took its ticket
         self.due_us: int | None = None  # set while it is delayed
@@ -139,6 +140,7 @@ class MemoryQueue(BulkQueue):
         self._counts = dict.fromkeys(STATES, 0)
         self._index = {status: _Newest() for status in STATES}
         self._all = _Newest()
+        self._alive = {status: self._is_in(status) for status in STATES}
         self._lanes: dict[int, list[tuple[int, str]]] = {}  # priority -> heap of (ticket, id)
         self._priorities: list[int] = []  # of the lanes, lowest first
         self._ready = 0
@@ -169,7 +171,7 @@ class MemoryQueue(BulkQueue):
                 self._entries[job.id] = entry
                 self._counts[JobStatus.PENDING] += 1
                 self._list_in(JobStatus.PENDING, entry)
-                self._all.add((entry.enqueued_us, entry.seq, job.id), len(self._entries), self._is_known)
+                self._all.add(entry.key, len(self._entries), self._is_known)
                 due = None if stored.not_before is None else iso_to_us(stored.not_before)
                 self._make_pending(entry, now, due)
             if new:
@@ -227,7 +229,7 @@ class MemoryQueue(BulkQueue):
                 while len(jobs) < n and (entry := self._pop_ready()) is not None:
                     if self._readable(entry):
                         jobs.append(self._deliver(entry, worker_id, now, now + to_us(lease_s)))
-            elif reports:
+            elif self._ready:
                 self._lock.notify_all()
             return results, jobs
 
@@ -252,7 +254,7 @@ class MemoryQueue(BulkQueue):
         job.started_at = iso(now)
         job.not_before = None
         entry.expires_us = expires_us
-        job.lease = Lease(job.id, self._token, worker_id, expires_us / 1_000_000)
+        job.lease = issued_lease(job.id, self._token, worker_id, expires_us)
         heappush(self._leases, (expires_us, self._token, job.id))
         self._running[job.id] = None
         self._move(entry, Event.DELIVER)
@@ -412,7 +414,7 @@ class MemoryQueue(BulkQueue):
                 if status is None:
                     ids = self._all.newest(limit, self._is_known)
                 else:
-                    ids = self._index[status].newest(limit, self._is_in(status))
+                    ids = self._index[status].newest(limit, self._alive[status])
                 entries = [self._entries[job_id] for job_id in ids]
                 unread = [entry for entry in entries if not self._readable(entry)]
                 if not unread:
@@ -570,7 +572,7 @@ class MemoryQueue(BulkQueue):
         self._list_in(after, entry)
 
     def _list_in(self, status: JobStatus, entry: _Entry) -> None:
-        self._index[status].add((entry.enqueued_us, entry.seq, entry.job.id), self._counts[status], self._is_in(status))
+        self._index[status].add(entry.key, self._counts[status], self._alive[status])
 
     def _is_known(self, key: tuple[int, int, str]) -> bool:
         entry = self._entries.get(key[2])
