@@ -152,7 +152,7 @@ def _checked(value: object, what: str, depth: int) -> Any:
         for key, item in value.items():
             if not isinstance(key, str):
                 raise InvalidInput(f"{what} must have text keys, got {shown(key)}")
-            copied[_checked(str(key), what, 0)] = _checked(item, what, depth - 1)
+            copied[_checked(str.__str__(key), what, 0)] = _checked(item, what, depth - 1)
         return copied
     if isinstance(value, list | tuple):
         return [_checked(item, what, depth - 1) for item in value]

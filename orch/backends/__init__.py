@@ -27,17 +27,17 @@ def open_queue(url: str, *, settings: Settings | None = None) -> PersistentQueue
     common: dict[str, Any] = {"lease_s": settings.lease_s, "max_crashes": settings.max_crashes}
     if not isinstance(url, str):
         raise InvalidInput(f"a queue URL must be text, got {shown(url)}; one of {_FORMS}")
-    scheme = url.partition(":")[0].lower()
+    scheme = url.partition("://")[0].lower() if "://" in url else ""
     if scheme == "memory":
-        if url.rstrip("/") != "memory:":
+        if len(url) > len("memory://"):
             raise InvalidInput(f"memory:// takes nothing more, got {shown(safe_url(url))}")
         from orch.backends.memory import MemoryQueue
 
         return MemoryQueue(**common)
     if scheme == "sqlite":
+        path, options = _sqlite_parts(url)
         from orch.backends.sqlite import SqliteQueue
 
-        path, options = _sqlite_parts(url)
         return SqliteQueue(path, **options, **common)
     if scheme in ("redis", "rediss", "redis+sentinel", "unix"):
         from orch.backends.redis import open_redis
