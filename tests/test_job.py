@@ -36,19 +36,6 @@ SEED_FIELDS = [
     "error",
     "result",
 ]
-    "id",
-    "dag_path",
-    "tenant_id",
-    "schedule_id",
-    "status",
-    "enqueued_at",
-    "started_at",
-    "finished_at",
-    "attempts",
-    "max_retries",
-    "error",
-    "result",
-]
 
 
 def a_job(**changes):
