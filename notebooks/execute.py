@@ -1,0 +1,81 @@
+"""Executes every notebook from a fresh kernel and compares its text outputs with the committed ones.
+
+`NN_name.py` (percent format) is the source, `NN_name.ipynb` the executed form that people look at. With `--update` the
+executed form is written anew. A cell tagged `varies` is executed but not compared. Names given as arguments select.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import jupytext
+import nbformat
+from jupyter_client.manager import KernelManager
+from nbclient import NotebookClient
+
+HERE = Path(__file__).resolve().parent
+TIMEOUT_S = 120
+
+
+def executed(source: Path) -> nbformat.NotebookNode:
+    """The notebook with its outputs; raises CellExecutionError where a cell fails."""
+    notebook = jupytext.read(source)
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{number}"  # the same ids every time, so that a diff shows only changes
+    manager = KernelManager(kernel_name="python3", transport="ipc")  # no ports
+    client = NotebookClient(
+        notebook, km=manager, timeout=TIMEOUT_S, record_timing=False, resources={"metadata": {"path": str(HERE)}}
+    )
+    client.execute()
+    notebook.metadata.pop("language_info", None)
+    return notebook
+
+
+def texts(notebook: nbformat.NotebookNode) -> list[tuple[str, list[str]]]:
+    """(source, text outputs) of every code cell that is compared; what holds a memory address is left out."""
+    seen = []
+    for cell in notebook.cells:
+        if cell.cell_type != "code" or "varies" in cell.metadata.get("tags", ()):
+            continue
+        parts = [out.get("text") or out.get("data", {}).get("text/plain", "") for out in cell.outputs]
+        seen.append((cell.source, [part for part in parts if " at 0x" not in part]))
+    return seen
+
+
+def check(source: Path, *, update: bool) -> list[str]:
+    """What is wrong with a notebook, in words."""
+    shown = source.with_suffix(".ipynb")
+    fresh = executed(source)
+    if update:
+        nbformat.write(fresh, shown)
+        return []
+    if not shown.exists():
+        return [f"{shown.name} is missing"]
+    committed = nbformat.read(shown, as_version=4)
+    wrong = []
+    if [cell.source for cell in committed.cells] != [cell.source for cell in fresh.cells]:
+        wrong.append(f"{shown.name} is not made from {source.name}")
+    for (cell, now), (_, then) in zip(texts(fresh), texts(committed), strict=False):
+        if now != then:
+            wrong.append(f"{shown.name}: another output than committed\n{cell}\n-- now:\n{now}\n-- committed:\n{then}")
+    return wrong
+
+
+def main() -> int:
+    """0 if every notebook runs and says what it said."""
+    names = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
+    faults = 0
+    sources = [path for path in sorted(HERE.glob("[0-9]*.py")) if not names or path.stem in names]
+    for source in sources:
+        began = time.monotonic()
+        wrong = check(source, update="--update" in sys.argv)
+        print(f"{'FAILED' if wrong else 'ok':6} {source.stem} in {time.monotonic() - began:.1f} s", flush=True)
+        for line in wrong:
+            print(line, "\nRun `nox -s notebooks -- --update` if the change is meant.", file=sys.stderr)
+        faults += bool(wrong)
+    print(f"{len(sources) - faults} passed, {faults} failed")
+    return 1 if faults or not sources else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What notebooks share: charts, and scenarios to draw. Needs the extra `lab`."""
