@@ -1,0 +1,321 @@
+"""Properties of schedules: cron is what cron means, and no tick is lost or repeated.
+
+The oracle reads expressions from the definition and walks through real minutes; it shares nothing with cronsim, nor
+with the way `orch.schedule` looks for ticks. The whole span, every minute of three years in each zone, is walked with
+ORCH_CRON_FULL=1 (a nox session); otherwise days around the changes of the clocks, and others drawn at random.
+"""
+
+import os
+import random
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+import pytest
+from cronsim import CronSim
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from orch.schedule import minute_of, parse_cron, time_of
+
+FULL = bool(os.environ.get("ORCH_CRON_FULL"))
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FROM, TO = datetime(2024, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
+ZONES = (
+    "Europe/London",
+    "America/New_York",
+    "Australia/Lord_Howe",  # changes by half an hour
+    "America/Santiago",  # skips the first hour of a day, repeats the last
+    "Africa/Cairo",  # the same, in the other half of the year
+    "Asia/Beirut",
+    "Pacific/Chatham",  # 12:45 ahead of UTC, changes at 02:45
+    "Africa/Casablanca",  # goes back for Ramadan
+    "America/Scoresbysund",  # went from one zone to the next on a day of change
+    "Antarctica/Troll",  # changes by two hours
+)
+
+
+# -- the oracle --------------------------------------------------------------------------------------------------------
+
+
+class Oracle:
+    """A cron expression by its definition: per field a set of numbers, per day a yes or no."""
+
+    LOW = (0, 0, 1, 1, 0)
+    HIGH = (59, 23, 31, 12, 7)
+    MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+    DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+
+    def __init__(self, text):
+        self.fields = text.lower().split()
+        self.minutes, self.hours, _, self.months, _ = (self.numbers(i) for i in range(5))
+        self.fixed = self.fields[0][0] != "*" and self.fields[1][0] != "*"
+        self.both = self.fields[2][0] == "*" or self.fields[4][0] == "*"
+
+    def number(self, i, word):
+        if i == 3 and word in self.MONTHS:
+            return self.MONTHS.index(word) + 1
+        if i == 4 and word in self.DAYS:
+            return self.DAYS.index(word)
+        return int(word)
+
+    def numbers(self, i):
+        chosen = set()
+        for term in self.fields[i].split(","):
+            if "l" in term.replace("jul", "") or "#" in term:
+                continue
+            span, _, step = term.partition("/")
+            first, _, last = span.partition("-")
+            low = self.LOW[i] if span == "*" else self.number(i, first)
+            high = self.HIGH[i] if span == "*" or (step and not last) else self.number(i, last or first)
+            chosen |= {n for n in range(low, high + 1) if (n - low) % int(step or 1) == 0}
+        return chosen
+
+    def on(self, day):
+        if day.month not in self.months:
+            return False
+        month = [day.replace(day=1) + timedelta(days=n) for n in range(31)]
+        month = [other for other in month if other.month == day.month]
+        by_date = day.day in self.numbers(2)
+        if "l" in self.fields[2].split(","):
+            by_date |= day == month[-1]
+        if "lw" in self.fields[2].split(","):
+            by_date |= day == [other for other in month if other.weekday() < 5][-1]
+        weekdays = {n % 7 for n in self.numbers(4)}
+        by_weekday = day.isoweekday() % 7 in weekdays
+        same = [other for other in month if other.weekday() == day.weekday()]
+        for term in self.fields[4].split(","):
+            name, _, nth = term.partition("#")
+            if nth and self.number(4, name) % 7 == day.isoweekday() % 7:
+                by_weekday |= same.index(day) + 1 == int(nth)
+            if name[-1] == "l" and self.number(4, name[:-1]) % 7 == day.isoweekday() % 7:
+                by_weekday |= day == same[-1]
+        return by_date and by_weekday if self.both else by_date or by_weekday
+
+    def ticks(self, walls):
+        """The minutes that fire, of (minute of the epoch, wall time in minutes since 1970) pairs without a hole.
+
+        A fixed expression fires when the clock's highest reading moves onto, or over, a wall time that it names.
+        """
+        on = cache(lambda day: self.on(date(1970, 1, 1) + timedelta(days=day)))
+        table = [m // 60 in self.hours and m % 60 in self.minutes for m in range(1440)]
+        fired = []
+        highest = walls[0][1] - 1
+        for minute, wall in walls:
+            if not self.fixed:
+                hit = table[wall % 1440] and on(wall // 1440)
+            elif wall > highest:
+                hit = any(table[w % 1440] and on(w // 1440) for w in range(highest + 1, wall + 1))
+                highest = wall
+            else:
+                hit = False
+            if hit:
+                fired.append(minute)
+        return fired
+
+
+def walls_of(zone, first, last):
+    """What the zone's clock shows in each real minute, from the first to the last."""
+    pairs = []
+    for minute in range(first, last + 1):
+        shown = (EPOCH + timedelta(minutes=minute)).astimezone(zone)
+        day = (shown.date() - date(1970, 1, 1)).days
+        pairs.append((minute, day * 1440 + shown.hour * 60 + shown.minute))
+    return pairs
+
+
+@cache
+def changes_of(name):
+    """The minutes at which a zone's clock is changed within the three years."""
+    zone = ZoneInfo(name)
+    hours = range(minute_of(FROM), minute_of(TO), 60)
+    offset = {hour: time_of(hour).astimezone(zone).utcoffset() for hour in hours}
+    return [late for early, late in pairwise(hours) if offset[early] != offset[late]]
+
+
+def test_every_zone_changes_its_clock_in_each_of_the_three_years():
+    for name in ZONES:
+        assert {time_of(minute).year for minute in changes_of(name)} == {2024, 2025, 2026}, name
+
+
+# -- expressions -------------------------------------------------------------------------------------------------------
+
+
+def terms(low, high, names=()):
+    number = st.integers(low, high).map(str)
+    if names:
+        number |= st.sampled_from(names)
+    pair = st.tuples(st.integers(low, high), st.integers(low, high)).map(sorted).filter(lambda p: p[0] < p[1])
+    span = pair.map(lambda p: f"{p[0]}-{p[1]}")
+    step = st.integers(1, 20)
+    return st.one_of(
+        number,
+        number,
+        span,
+        st.builds("{}/{}".format, span, step),
+        st.builds("*/{}".format, step),
+        st.builds("{}/{}".format, st.integers(low, high), step),
+    )
+
+
+def fields(low, high, names=(), more=()):
+    term = terms(low, high, names)
+    if more:
+        term |= st.sampled_from(more)
+    return st.just("*") | term | st.lists(term, min_size=2, max_size=3).map(",".join)
+
+
+MINUTES = fields(0, 59)
+HOURS = st.one_of(fields(0, 23), st.sampled_from(("0", "1", "2", "3", "23", "1,2", "0-3", "2,23")))
+DAYS = fields(1, 31, more=("L", "LW"))
+MONTHS = st.one_of(st.just("*"), st.just("*"), fields(1, 12, names=("JAN", "mar", "Oct")))
+WEEKDAYS = fields(0, 7, names=("SUN", "mon", "Sat"), more=("0L", "5L", "SUN#2", "7#1", "MON#5"))
+EXPRESSIONS = st.builds(
+    lambda *parts: " ".join(parts),
+    MINUTES,
+    HOURS,
+    st.just("*") | DAYS,
+    MONTHS,
+    st.just("*") | WEEKDAYS,
+)
+
+
+def parsed(text):
+    """The expression, or None when it names no date that ever comes."""
+    try:
+        return parse_cron(text)
+    except ValueError as error:
+        if "no such date" in str(error):
+            return None
+        raise
+
+
+FAMOUS = (
+    "* * * * *",
+    "*/5 * * * *",
+    "*/15 * * * *",
+    "7-59/9 * * * *",
+    "30 * * * *",
+    "0 */2 * * *",
+    "*/7 1-3 * * *",
+    "* 0 * * *",
+    "*/20 2 * * SUN",
+    "30 1 * * *",
+    "30 2 * * *",
+    "0 0 * * *",
+    "15,45 0,1,2,3,23 * * *",
+    "59 23 * * *",
+    "30 23 * * SAT",
+    "10-50/20 0-3 * * *",
+    "0 12 13 * FRI",
+    "0 0 */2 * MON",
+    "0 3 L * *",
+    "5 2 LW * *",
+    "15 1 * * 7L",
+    "45 2 * 3,4,9,10,11 SUN#1",
+    "0 9 * * MON-FRI",
+    "0 0 29 2 *",
+)
+
+
+@pytest.mark.promise("S3")
+@pytest.mark.parametrize("name", ZONES)
+@settings(deadline=None)
+@given(data=st.data(), text=EXPRESSIONS)
+@example(data=None, text="*/30 * * * *")
+@example(data=None, text="30 1,2 * * *")
+def test_ticks_are_those_of_the_oracle_around_changes_of_the_clock(name, data, text):
+    cron = parsed(text)
+    if cron is None:
+        return
+    zone = ZoneInfo(name)
+    change = changes_of(name)[-1] if data is None else data.draw(st.sampled_from(changes_of(name)))
+    walls = walls_near(name, change)
+    expected = Oracle(text).ticks(walls)
+    first, last = walls[0][0], walls[-1][0]
+    assert list(cron.between(zone, first - 1, last)) == expected
+    assert cron.latest(zone, first - 1, last, 7) == expected[-7:]
+    probe = change + (0 if data is None else data.draw(st.integers(-200, 200)))
+    assert cron(time_of(probe).astimezone(zone)) == (probe in expected)
+    after = [tick for tick in expected if tick > probe]
+    assert cron.next(zone, probe) == after[0] if after else True
+
+
+@cache
+def walls_near(name, change):
+    return walls_of(ZoneInfo(name), change - 1700, change + 1700)
+
+
+@pytest.mark.promise("S3")
+@settings(deadline=None)
+@given(name=st.sampled_from(ZONES), text=EXPRESSIONS, start=st.integers(minute_of(FROM), minute_of(TO)))
+def test_ticks_are_those_of_the_oracle_on_any_days(name, text, start):
+    cron = parsed(text)
+    if cron is not None:
+        zone = ZoneInfo(name)
+        walls = walls_of(zone, start, start + 2000)
+        assert list(cron.between(zone, start - 1, start + 2000)) == Oracle(text).ticks(walls)
+
+
+@pytest.mark.promise("S3")
+@settings(deadline=None)
+@given(text=EXPRESSIONS, day=st.dates(date(2024, 1, 1), date(2030, 12, 31)))
+def test_the_days_of_an_expression_are_those_of_the_oracle(text, day):
+    cron = parsed(text)
+    if cron is not None:
+        oracle = Oracle(text)
+        noon = datetime.combine(day, datetime.min.time()).replace(hour=min(oracle.hours), minute=min(oracle.minutes))
+        assert cron(noon) == oracle.on(day)
+
+
+@pytest.mark.promise("S3")
+@pytest.mark.parametrize("text", FAMOUS)
+def test_where_zones_change_by_whole_hours_ticks_are_those_of_cronsim(text):
+    for name in ("Europe/London", "America/New_York"):
+        zone = ZoneInfo(name)
+        for change in changes_of(name):
+            start = time_of(change - 1500).astimezone(zone)
+            steps = CronSim(text, start)
+            theirs = []
+            while (moment := next(steps).astimezone(UTC)) <= time_of(change + 1500):
+                theirs.append(minute_of(moment))
+            assert list(parse_cron(text).between(zone, change - 1500, change + 1500)) == theirs
+
+
+@pytest.mark.promise("S3")
+@pytest.mark.skipif(not FULL, reason="walks through fifteen million minutes; ORCH_CRON_FULL=1 runs it")
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("name", ZONES)
+def test_ticks_are_those_of_the_oracle_in_every_minute_of_three_years(name):
+    zone = ZoneInfo(name)
+    walls = walls_of(zone, minute_of(FROM), minute_of(TO) - 1)
+    drawn = random.Random(name)
+    texts = [*FAMOUS, *(drawn_expression(drawn) for _ in range(16))]
+    for text in texts:
+        cron = parsed(text)
+        if cron is not None:
+            ticks = list(cron.between(zone, minute_of(FROM) - 1, minute_of(TO) - 1))
+            assert ticks == Oracle(text).ticks(walls), text
+            for tick in drawn.sample(ticks, min(len(ticks), 500)):
+                assert cron(time_of(tick).astimezone(zone))
+            for minute in drawn.sample(walls, 500):
+                assert cron(time_of(minute[0]).astimezone(zone)) == hit(ticks, minute[0])
+
+
+def hit(ticks, minute):
+    """Whether an ascending list holds a minute."""
+    from bisect import bisect_left
+
+    at = bisect_left(ticks, minute)
+    return at < len(ticks) and ticks[at] == minute
+
+
+def drawn_expression(drawn):
+    """An expression of a random generator, for the full walk: wall times near the changes, any days."""
+    minute = drawn.choice(["*", "0", "30", "*/10", "15,45", f"{drawn.randrange(60)}", "5/25", "10-40/15"])
+    hour = drawn.choice(["*", "0", "1", "2", "3", "23", "0-4", "*/3", "1,2,3", "22-23"])
+    day = drawn.choice(["*", "*", "*", "1-7", "L", "15,31", "*/3"])
+    month = drawn.choice(["*", "*", "*", "3,4,10,11", "MAR-APR", "SEP-DEC"])
+    weekday = drawn.choice(["*", "*", "*", "SUN", "0L", "SUN#1", "1-5", "7"])
+    return f"{minute} {hour} {day} {month} {weekday}"
