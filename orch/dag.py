@@ -311,19 +311,25 @@ def load_dag(
     With `workflows`, also refuses names that are not among them. A file that did not change is parsed once.
     Raises `DagFileInvalid` with every fault, `ValidationError` for a path outside the root, `DagNotFound`.
     """
-    return _load(resolve_dag_path(path, root), os.fspath(path), workflows)
+    return _load(_resolved(path, root), os.fspath(path), workflows)
 
 
 def load_dag_from_yaml(path: str | os.PathLike[str], *, workflows: Container[str] | None = None) -> DAG:
     """`load_dag` under the seed's name: of any path, since here the caller names the file and not a stored job."""
-    return _load(Path(os.path.realpath(_path_text(path))), os.fspath(path), workflows)
+    return _load(os.path.realpath(_path_text(path)), os.fspath(path), workflows)
 
 
 def resolve_dag_path(dag_path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> Path:
     """The real path of a DAG file, links followed. Raises `ValidationError` if that is outside the root (D7)."""
+    return Path(_resolved(dag_path, root))
+
+
+def _resolved(dag_path: str | os.PathLike[str], root: str | os.PathLike[str] | None) -> str:
     base = os.path.realpath(_path_text(root or os.environ.get("ORCH_DAG_ROOT") or os.curdir))
-    full = Path(os.path.realpath(Path(base, _path_text(dag_path))))
-    if not full.is_relative_to(base):
+    inside = base if base.endswith(os.sep) else base + os.sep
+    joined = os.path.join(base, _path_text(dag_path))  # noqa: PTH118 -- runs for each job; pathlib takes ten times as long
+    full = os.path.realpath(joined)
+    if not full.startswith(inside):
         raise ValidationError(
             f"DAG path {os.fspath(dag_path)!r} is outside the DAG root {base!r}: "
             "move the file there, or set ORCH_DAG_ROOT"
@@ -354,18 +360,19 @@ def _path_text(path: str | os.PathLike[str]) -> str:
 
 
 _Stamp = tuple[int, ...]
-_cache: dict[Path, tuple[_Stamp, DAG]] = {}
+_cache: dict[str, tuple[_Stamp, DAG]] = {}  # by real path
 _cache_lock = threading.Lock()
 
 
-def _load(full: Path, file: str, workflows: Container[str] | None) -> DAG:
+def _load(full: str, file: str, workflows: Container[str] | None) -> DAG:
     try:
         known = _cache.get(full)
-        dag = known[1] if known is not None and known[0] == _stamp(full.stat()) else _load_new(full, file)
+        same = known is not None and known[0] == _stamp(os.stat(full))  # noqa: PTH116 -- runs for each job, as above
+        dag = known[1] if known is not None and same else _load_new(full, file)
     except OSError as error:
         raise DagNotFound(f"DAG file {file!r} cannot be read: {type(error).__name__}: {error.strerror}") from None
     if workflows is not None and any(task.workflow_ref not in workflows for task in dag.tasks):
-        parse_dag(full.read_bytes(), file, workflows=workflows)  # raises, with the places
+        parse_dag(Path(full).read_bytes(), file, workflows=workflows)  # raises, with the places
     # A copy, as its params and lists can be changed.
     tasks = [
         Task(task.id, task.workflow_ref, task.params, task.retries, task.depends_on, task.timeout_s)
@@ -374,10 +381,11 @@ def _load(full: Path, file: str, workflows: Container[str] | None) -> DAG:
     return DAG(dag.name, tasks, dag.tenant_id, dag.max_parallel)
 
 
-def _load_new(full: Path, file: str) -> DAG:
-    if not stat.S_ISREG(full.stat().st_mode):  # not opened: a pipe would block
+def _load_new(full: str, file: str) -> DAG:
+    path = Path(full)
+    if not stat.S_ISREG(path.stat().st_mode):  # not opened: a pipe would block
         raise DagFileInvalid([Fault(file, 1, 1, "", "expected a regular file")])
-    with full.open("rb") as stream:
+    with path.open("rb") as stream:
         found = os.fstat(stream.fileno())
         data = stream.read(SIZE_MAX + 1)
     if len(data) > SIZE_MAX:
@@ -474,9 +482,7 @@ def _read_task(reader: Reader, node: Node, key: str) -> tuple[Task | None, _Draf
     retries = reader.checked(
         places.get("retries"), f"{key}.retries", reader.json, lambda value: checks.check_int(value, "retries", 0)
     )
-    deps = reader.checked(
-        places.get("depends_on"), f"{key}.depends_on", lambda node, key: _read_ids(reader, node, key), list
-    )
+    deps = _read_ids(reader, places.get("depends_on"), f"{key}.depends_on")
     timeout_s = reader.checked(
         places.get("timeout_s"),
         f"{key}.timeout_s",
@@ -485,10 +491,10 @@ def _read_task(reader: Reader, node: Node, key: str) -> tuple[Task | None, _Draf
     )
     # A faulty id is kept as it was written, so that those who depend on it are not faulty too.
     written = places["id"].text if "id" in places else ""
-    draft = _Draft(task_id or written, ref, params or {}, deps or [], places)
+    draft = _Draft(task_id or written, ref, params or {}, deps, places)
     if task_id is None or ref is None:
         return None, draft
-    return Task(task_id, ref, params or {}, retries, deps or [], timeout_s), draft
+    return Task(task_id, ref, params or {}, retries, deps, timeout_s), draft
 
 
 def _required(
@@ -498,14 +504,18 @@ def _required(
     return None if node is None else reader.checked(node, join_key(key, name), reader.text, check, null=False)
 
 
-def _read_ids(reader: Reader, node: Node, key: str) -> list[str | None]:
+def _read_ids(reader: Reader, node: Node | None, key: str) -> list[str]:
+    """The readable ids of a list; so one faulty id does not hide what is wrong with the others."""
+    if node is None or node.is_null:
+        return []
     items = reader.items(node, key, "a list of task ids, as [a, b]")
-    return [
+    ids = [
         reader.checked(
             item, f"{key}[{index}]", reader.text, lambda value: checks.check_id(value, "task id"), null=False
         )
         for index, item in enumerate(items or ())
     ]
+    return [task_id for task_id in ids if task_id is not None]
 
 
 def _judge_drafts(reader: Reader, name: str, drafts: Sequence[_Draft], workflows: Container[str] | None) -> None:

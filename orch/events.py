@@ -31,6 +31,7 @@ STATE_PATH = "logs/orchestrator_state.jsonl"
 LINE_MAX = 4 * 1024 * 1024  # bytes of one line; a longer one is refused when written and skipped when read
 LOCK_WAIT_S = 1.0  # a writer that was stopped while it held the lock does not stop the others
 _BLOCK = 64 * 1024
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 log = logging.getLogger("orch.events")
 
@@ -105,7 +106,7 @@ def _line(event: Mapping[str, Any]) -> bytes:
     if not isinstance(event, Mapping):
         raise InvalidInput(f"an event must be an object (a dict), got {checks.shown(event)}")
     try:
-        text = checks.dump_json(dict(event))
+        text = _ENCODER.encode(dict(event))
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInput(f"an event must be JSON, got {checks.shown(event)}: {error}") from None
     # A lone surrogate cannot be UTF-8; its escape is the same text in JSON.

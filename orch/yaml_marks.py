@@ -65,6 +65,11 @@ class Node:
     height: int = 1
     complete: bool = False  # its end was read
 
+    @property
+    def is_null(self) -> bool:
+        """Nothing is written there, or null."""
+        return self.tag == _NULL
+
 
 def shown_faults(faults: Sequence[object]) -> list[str]:
     """Faults as texts, the first 100 of them and a line that counts the rest."""
@@ -203,7 +208,7 @@ class Reader:
 
         None if it is faulty, not there, or, with `null`, written as null.
         """
-        if node is None or (null and node.tag == _NULL):
+        if node is None or (null and node.is_null):
             return None
         count = len(self._faults)
         value = read(node, key)
