@@ -10,7 +10,7 @@ from orch.errors import InvalidInput
 from orch.queue import PersistentQueue
 from orch.settings import Settings
 
-__all__ = ["get_queue_backend", "open_queue", "safe_url"]
+__all__ = ["get_queue_backend", "open_queue", "open_shared_queue", "safe_url"]
 
 _FORMS = "memory://, sqlite:///file.db, sqlite:////abs/file.db, redis://host:port/db, rediss://… or redis+sentinel://…"
 
@@ -50,6 +50,21 @@ def get_queue_backend() -> PersistentQueue:
     """The queue that the environment names: `QUEUE_BACKEND` with `REDIS_URL` or `ORCH_SQLITE_PATH`."""
     settings = Settings.from_env()
     return open_queue(url_of(settings), settings=settings)
+
+
+def open_shared_queue(url: str | None = None, *, settings: Settings | None = None) -> PersistentQueue:
+    """The queue that several processes share: of `url`, or the one that the environment names.
+
+    As `open_queue`; and refuses `memory://`, where each process would look at a queue of its own and find it empty.
+    """
+    settings = Settings.from_env() if settings is None else settings
+    url = url_of(settings) if url is None else url
+    if isinstance(url, str) and url.partition(":")[0].lower() == "memory":
+        raise InvalidInput(
+            "memory:// lives in one process, so this command would see an empty queue of its own: "
+            "give --url sqlite:///orch.db or redis://host, or set QUEUE_BACKEND"
+        )
+    return open_queue(url, settings=settings)
 
 
 def url_of(settings: Settings) -> str:
