@@ -1,0 +1,245 @@
+"""Each job in a process of its own: it can be killed, and takes nobody along (W3, W6).
+
+A slot keeps one **server**: an interpreter that has imported what jobs need, runs none of their code, and forks once a
+job. It is asked over a control socket; each job talks over a channel of its own, handed along with the request.
+
+    worker --ctl--> server    b"r" and a socket: fork a job that talks over it;  b"k": kill the job
+    worker <--ctl-- server    four bytes, the wait status of the job that ended
+    worker <-channel-> job    frames: the job; its records, each answered; its outcome
+
+The job is the leader of a process group, which is killed as a whole when the job ends, is abandoned, or loses its
+worker: then the control socket closes, and the server kills the group and ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from orch import errors
+from orch.errors import LeaseLost, OrchError
+from orch.job import Job, Lease
+from orch.runner import Dead, Done, Lost, Outcome, Retry
+from orch.worker.attempt import Attempt
+
+RUN, KILL = b"r", b"k"
+FRAME_MAX = 64 * 1024 * 1024  # bytes of one frame; a job that sends more is taken for broken
+_SIZE = struct.Struct("!I")
+STATUS = struct.Struct("!i")
+
+Record = Callable[[str, Any], None]
+
+
+class Servers:
+    """The servers of one worker; `run` takes an idle one or starts another."""
+
+    def __init__(self, *, log_level: str = "WARNING") -> None:
+        if not hasattr(os, "fork"):
+            raise OrchError("--isolate process needs fork, which this system does not have; use --isolate thread")
+        self._log_level = log_level
+        self._idle: list[_Server] = []
+        self._lock = threading.Lock()
+
+    def warm(self, n: int) -> None:
+        """Start n servers; they get ready by themselves."""
+        with self._lock:
+            self._idle += [_Server(self._log_level) for _ in range(n)]
+
+    def run(self, job: Job, attempt: Attempt, *, record: Record, done: dict[str, Any]) -> Outcome:
+        """Run one job to its outcome in a process of its own. A process that dies without one is a failed attempt.
+
+        `record` is called here, in the worker, with what the job records; `done` are its outputs of earlier attempts.
+        """
+        with self._lock:
+            server = self._idle.pop() if self._idle else None
+        if server is None or not server.alive():
+            server = _Server(self._log_level)
+        outcome = server.run(job, attempt, record, done)
+        if server.alive():
+            with self._lock:
+                self._idle.append(server)
+        else:
+            server.close()
+        return outcome
+
+    def close(self) -> None:
+        """End the idle servers; those at work end with the worker."""
+        with self._lock:
+            servers, self._idle = self._idle, []
+        for server in servers:
+            server.close()
+
+
+class _Server:
+    def __init__(self, log_level: str) -> None:
+        self.ctl, theirs = socket.socketpair()
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "orch.worker.child", str(theirs.fileno()), log_level],
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl+C is for the worker, which lets its jobs finish
+            )
+
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def close(self) -> None:
+        self.ctl.close()
+        self.process.wait()
+
+    def run(self, job: Job, attempt: Attempt, record: Record, done: dict[str, Any]) -> Outcome:
+        ours, theirs = socket.socketpair()
+
+        def start() -> None:
+            socket.send_fds(self.ctl, [RUN], [theirs.fileno()])
+
+        def kill() -> None:
+            with contextlib.suppress(OSError):  # no server any more: its job is ending already
+                self.ctl.sendall(KILL)
+
+        with ours, theirs:
+            try:
+                with attempt.killable(start, kill) as started:
+                    theirs.close()
+                    return self._talk(ours, job, record, done) if started else Lost()
+            except OSError as error:
+                self.process.kill()  # who knows what it would do with the next request
+                return Retry(f"the process for the job could not be used: {error}")
+
+    def _talk(self, channel: socket.socket, job: Job, record: Record, done: dict[str, Any]) -> Outcome:
+        send(channel, {"job": job.to_dict(), "lease": lease_fields(job.lease), "done": done})
+        outcome: Outcome | None = None
+        frames = receive(channel)
+        watched = select.poll()
+        watched.register(channel, select.POLLIN)
+        watched.register(self.ctl, select.POLLIN)
+        while True:
+            ready = {fd for fd, _ in watched.poll()}
+            if channel.fileno() in ready:
+                frame = next(frames, None)
+                if frame is None:
+                    watched.unregister(channel)
+                elif "record" in frame:
+                    send(channel, _answer(record, *frame["record"]))
+                else:
+                    outcome = outcome_of(frame)
+            elif self.ctl.fileno() in ready:
+                return self._end(outcome)
+
+    def _end(self, outcome: Outcome | None) -> Outcome:
+        data = self.ctl.recv(STATUS.size, socket.MSG_WAITALL)
+        if len(data) < STATUS.size:
+            return (
+                Retry("the process that runs jobs was killed; its job was ended with it")
+                if outcome is None
+                else outcome
+            )
+        if outcome is not None:
+            return outcome
+        code = os.waitstatus_to_exitcode(STATUS.unpack(data)[0])
+        how = f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+        return Retry(f"the process of the job {how} before it had a result")
+
+
+def _answer(record: Record, task_id: str, output: Any) -> dict[str, Any]:
+    try:
+        record(task_id, output)
+    except OrchError as error:
+        return {"error": type(error).__name__, "text": str(error)}
+    return {}
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal has no name
+        return f"signal {number}"
+
+
+# -- what both sides speak ---------------------------------------------------------------------------------------------
+
+
+def send(channel: socket.socket, frame: dict[str, Any]) -> None:
+    """Send one frame: its length, then JSON."""
+    data = json.dumps(frame).encode()
+    channel.sendall(_SIZE.pack(len(data)) + data)
+
+
+def receive(channel: socket.socket) -> Iterator[dict[str, Any]]:
+    """The frames that the other side sends, until it closes or what comes is no whole frame."""
+    while True:
+        head = _exactly(channel, _SIZE.size)
+        if head is None or _SIZE.unpack(head)[0] > FRAME_MAX:
+            return
+        body = _exactly(channel, _SIZE.unpack(head)[0])
+        if body is None:
+            return
+        try:
+            frame = json.loads(body)
+        except ValueError:
+            return
+        yield frame
+
+
+def _exactly(channel: socket.socket, size: int) -> bytes | None:
+    parts = bytearray()
+    while len(parts) < size:
+        try:
+            part = channel.recv(min(size - len(parts), 1024 * 1024))
+        except ConnectionError:
+            return None
+        if not part:
+            return None
+        parts += part
+    return bytes(parts)
+
+
+def lease_fields(lease: Lease | None) -> list[Any] | None:
+    """A lease as JSON."""
+    return None if lease is None else [lease.job_id, lease.token, lease.worker_id, lease.expires_at]
+
+
+def outcome_frame(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as a frame."""
+    match outcome:
+        case Done():
+            return {"outcome": "done", "result": outcome.result}
+        case Retry():
+            return {"outcome": "retry", "error": outcome.error}
+        case Dead():
+            return {"outcome": "dead", "error": outcome.error}
+        case Lost():
+            return {"outcome": "lost"}
+
+
+def outcome_of(frame: dict[str, Any]) -> Outcome:
+    """The outcome that a frame tells; a frame that is none is a failed attempt."""
+    match frame:
+        case {"outcome": "done", "result": result}:
+            return Done(result)
+        case {"outcome": "retry", "error": str(error)}:
+            return Retry(error)
+        case {"outcome": "dead", "error": str(error)}:
+            return Dead(error)
+        case {"outcome": "lost"}:
+            return Lost()
+    return Retry("the process of the job answered with what is no outcome")
+
+
+def raise_answer(answer: dict[str, Any] | None) -> None:
+    """Raise in the job what `record` raised in the worker; a worker that is gone has lost its lease."""
+    if answer is None:
+        raise LeaseLost("the worker of this job is gone")
+    if "error" in answer:
+        raise getattr(errors, answer["error"], OrchError)(answer["text"])
