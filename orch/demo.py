@@ -1,14 +1,13 @@
 """The demo: real jobs, real worker processes, one of them killed with `kill -9`, and a verdict per promise.
 
-With other numbers it is the kill run: `orch demo --jobs 200 --kills 20`. The seed fixes the plan (which jobs, how long
-they take, when a kill comes); what a kill hits depends on the machine.
+With other numbers it is the kill run: `orch demo --jobs 200 --kills 20`. The seed fixes the plan (which jobs, when
+a kill comes); what a kill hits depends on the machine.
 """
 
 from __future__ import annotations
 
 import random
 import shutil
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from orch import checks
-from orch.backends import open_queue, safe_url
+from orch.backends import open_shared_queue, safe_url
 from orch.clock import iso_to_us, process_clock, to_us
 from orch.errors import InvalidInput
 from orch.events import read_newest
@@ -28,12 +27,13 @@ from orch.settings import Settings
 
 MARK = ".orch-demo"  # lies in every folder that a demo made, so that the next one may replace it
 KILL_AFTER_S = 1.0  # the first kill; later ones follow after a random pause
+DAGS = ("etl_diamond.yaml", "report_fan.yaml", "chain_retries.yaml")
 STARVED_S = 0.3  # a killed worker's replacement comes after this
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to run. Times in seconds; `url` None is a SQLite file in `out`; `scale` stretches the jobs' own time."""
+    """What to run. Times in seconds; `url` None is a SQLite file in `out`."""
 
     out: Path = Path("orch-demo")
     url: str | None = None
@@ -42,7 +42,6 @@ class Plan:
     concurrency: int = 1
     kills: int = 1
     lease_s: float = 2.0
-    scale: float = 1.0
     seed: int = 0
     limit_s: float = 300.0
 
@@ -52,7 +51,6 @@ class Plan:
         checks.check_int(self.concurrency, "concurrency", 1, 64)
         checks.check_int(self.kills, "kills", 0, 10_000)
         checks.check_seconds(self.lease_s, "lease_s", positive=True)
-        checks.check_seconds(self.scale, "scale", positive=True)
         checks.check_seconds(self.limit_s, "limit_s", positive=True)
 
 
@@ -97,9 +95,9 @@ def run(plan: Plan, say: Callable[[str], None]) -> Outcome:
     prefix = f"orch:demo:{time.time_ns():x}"
     settings = Settings(lease_s=plan.lease_s, key_prefix=prefix)
     root = Path(str(files("orch") / "examples"))
-    queue = open_queue(url, settings=settings)
+    queue = open_shared_queue(url, settings=settings)
     try:
-        jobs = [a_job(number, rng, plan.scale) for number in range(1, plan.jobs + 1)]
+        jobs = [a_job(number, rng) for number in range(1, plan.jobs + 1)]
         origin_us = to_us(process_clock())
         queue.enqueue_many(jobs)
         say(f"{len(jobs)} jobs are in {safe_url(url)}; starting {plan.workers} workers (seed {plan.seed})")
@@ -145,11 +143,9 @@ def run(plan: Plan, say: Callable[[str], None]) -> Outcome:
         queue.close()
 
 
-def a_job(number: int, rng: random.Random, scale: float) -> Job:
-    """One of the shipped DAGs, with a place in the run and its own time to take."""
-    dag = ("etl.yaml", "report.yaml", "sync.yaml")[number % 3]
-    seconds = round(scale * rng.uniform(0.1, 0.4), 3)
-    return Job.new(dag, id=f"job-{number:03}", params={"seconds": seconds}, max_retries=2)
+def a_job(number: int, rng: random.Random) -> Job:
+    """One of the shipped DAGs, with an id that says its place in the run."""
+    return Job.new(rng.choice(DAGS), id=f"job-{number:03}", params={"number": number}, max_retries=2)
 
 
 def fresh_folder(out: Path) -> Path:
@@ -240,12 +236,3 @@ def _latencies(found: Mapping[str, Job]) -> tuple[float, ...]:
         for job in ended
         if job.finished_at is not None
     )
-
-
-def printer() -> Callable[[str], None]:
-    """Progress for a person: lines, flushed, so that they come as they happen without a terminal, too."""
-
-    def say(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
-
-    return say

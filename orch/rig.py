@@ -272,15 +272,23 @@ def _recoveries(kills: Sequence[Kill], by_job: Mapping[str, Sequence[Run]]) -> t
 
 
 def _tasks_run_again(events: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Tasks that ended well in one run of a job and started in a later one."""
-    finished: set[tuple[str, str]] = set()
+    """Tasks that ended well in one run of a job and started in a later one.
+
+    The last task of a run counts only until then: its output goes out with the report, and a worker that dies in
+    between leaves it to be run again.
+    """
+    sizes: dict[str, int] = {}
+    finished: dict[str, set[str]] = defaultdict(set)
     again: list[str] = []
     for event in events:
-        key = (str(event.get("job")), str(event.get("task_id")))
-        if event.get("event") == "task_ok":
-            finished.add(key)
-        elif event.get("event") == "task_start" and key in finished:
-            again.append(f"{key[0]}/{key[1]}")
+        job_id, task_id = str(event.get("job")), str(event.get("task_id"))
+        match event.get("event"):
+            case "dag_start":
+                sizes[job_id] = int(event.get("task_count", 0))
+            case "task_ok" if len(finished[job_id]) + 1 < sizes.get(job_id, 0):
+                finished[job_id].add(task_id)
+            case "task_start" if task_id in finished[job_id]:
+                again.append(f"{job_id}/{task_id}")
     return again
 
 
