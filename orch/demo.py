@@ -19,9 +19,9 @@ from orch.backends import open_shared_queue, safe_url
 from orch.clock import iso_to_us, process_clock, to_us
 from orch.errors import InvalidInput
 from orch.events import read_newest
-from orch.job import Job, JobStatus
+from orch.job import Job, JobStatus, Lease
 from orch.page import Figures, Kill, Sample, render
-from orch.queue import SWEEP_S, PersistentQueue
+from orch.queue import MAX_CRASHES, SWEEP_S, PersistentQueue
 from orch.rig import Fleet, Judgement, judge, read_runs, watch
 from orch.settings import Settings
 
@@ -175,6 +175,7 @@ def _drive(
     for number in range(1, plan.workers + 1):
         fleet.start(f"worker-{number}")
     kill_at = KILL_AFTER_S
+    dead: set[int] = set()  # lease tokens whose holders were killed: a restarted worker has the same id
     restart: list[tuple[float, str]] = []
     said_at = -1.0
     for sample in watch(queue, total=plan.jobs, seconds=plan.limit_s):
@@ -183,12 +184,12 @@ def _drive(
             said_at = sample.at_s
             say(_progress(sample, plan.jobs, len(kills)))
         if len(kills) < plan.kills and sample.at_s >= kill_at:
-            kill = _kill(queue, fleet, rng, origin_us)
+            kill = _kill(queue, fleet, rng, origin_us, dead)
             if kill is not None:
                 kills.append(kill)
                 restart.append((sample.at_s + STARVED_S, kill.worker))
                 kill_at = sample.at_s + rng.uniform(0.3, 1.5)
-                say(f"kill -9 {kill.worker}, which held {', '.join(kill.held)}")
+                say(f"kill -9 {kill.worker}, which held {', '.join(kill.held) or 'nothing any more'}")
         for due in [item for item in restart if item[0] <= sample.at_s]:
             restart.remove(due)
             fleet.start(due[1])
@@ -199,25 +200,29 @@ def _drive(
     return samples, tuple(kills)
 
 
-def _kill(queue: PersistentQueue, fleet: Fleet, rng: random.Random, origin_us: int) -> Kill | None:
+def _kill(queue: PersistentQueue, fleet: Fleet, rng: random.Random, origin_us: int, dead: set[int]) -> Kill | None:
     """Kill a worker that holds a job, one that has recorded a task if there is one.
 
-    Jobs that have used up their crash budget are spared: ending those is what the contract promises (Q6).
+    Jobs that have used up their crash budget are spared: ending those is what the contract promises (Q6). What it
+    held is seen after its death, when it can neither take nor finish anything; its tokens go to `dead`.
     """
-    running = [job for job in queue.list_jobs(JobStatus.RUNNING, limit=1_000) if job.lease is not None]
-    spared = {job.lease.worker_id for job in running if job.lease is not None and job.crashes >= 2}
-    alive = set(fleet.processes) - set(fleet.dead())
-    victims = [job for job in running if job.lease is not None and job.lease.worker_id in alive - spared]
+
+    def held() -> list[tuple[Job, Lease]]:
+        running = queue.list_jobs(JobStatus.RUNNING, limit=1_000)
+        return [(job, job.lease) for job in running if job.lease is not None and job.lease.token not in dead]
+
+    gone = set(fleet.dead())
+    spared = {lease.worker_id for job, lease in held() if job.crashes >= MAX_CRASHES - 1}
+    victims = [(job, lease) for job, lease in held() if lease.worker_id not in gone | spared]
     if not victims:
         return None
-    begun = [job for job in victims if queue.progress(job.id)]
-    lease = rng.choice(begun or victims).lease
-    assert lease is not None
-    fleet.kill(lease.worker_id)
+    begun = [(job, lease) for job, lease in victims if queue.progress(job.id)]
+    worker_id = rng.choice(begun or victims)[1].worker_id
+    fleet.kill(worker_id)
     at_s = (to_us(process_clock()) - origin_us) / 1_000_000
-    held = queue.list_jobs(JobStatus.RUNNING, limit=1_000)
-    ids = tuple(sorted(job.id for job in held if job.lease is not None and job.lease.worker_id == lease.worker_id))
-    return Kill(at_s, lease.worker_id, ids)
+    mine = [(job.id, lease.token) for job, lease in held() if lease.worker_id == worker_id]
+    dead.update(token for _, token in mine)
+    return Kill(at_s, worker_id, tuple(sorted(job_id for job_id, _ in mine)))
 
 
 def _progress(sample: Sample, total: int, kills: int) -> str:
