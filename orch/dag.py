@@ -457,7 +457,8 @@ def _read_dag(reader: Reader, root: Node, workflows: Container[str] | None) -> D
             task, draft = _read_task(reader, item, f"tasks[{index}]")
             tasks.append(task)
             drafts.append(draft)
-        _judge_drafts(reader, name or "", drafts, workflows)
+        written = places["name"].text if "name" in places else ""
+        _judge_drafts(reader, name or written, drafts, workflows)
     if name is None or reader.faults:
         return None
     return DAG(

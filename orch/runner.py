@@ -523,9 +523,9 @@ class _Run:
         duration = round(time.monotonic() - self.began[task.id], 6)
         if answer.output is not None:
             self.outputs[task.id] = answer.output
+            self._event("task_ok", task_id=task.id, attempt=attempt.number, duration_seconds=duration)
             if len(self.outputs) < len(self.order):
                 self._record(task.id, answer.output)
-            self._event("task_ok", task_id=task.id, attempt=attempt.number, duration_seconds=duration)
             for dependent in self.dependents.get(task.id, ()):
                 self.missing[dependent] -= 1
                 if not self.missing[dependent] and dependent not in self.outputs:

@@ -376,11 +376,11 @@ def test_all_faults_of_a_file_are_found_at_once_with_their_places():
             "if it is text, quote it: '7'"
         ),
         "etl.yaml:17:16 tasks[2].timeout_s: timeout_s must be more than 0 and at most 1e+09, got -1",
-        "etl.yaml:20:17 tasks[3].depends_on: Cycle detected in DAG '': p -> q -> p",
+        "etl.yaml:20:17 tasks[3].depends_on: Cycle detected in DAG 'no': p -> q -> p",
         "etl.yaml:21:5 tasks[4].workflow_ref: missing",
         (
-            "etl.yaml:23:13 tasks[4].params: Task 'q' has a param 'extract__x', a name kept for the output of 'extract': "
-            "rename it"
+            "etl.yaml:23:13 tasks[4].params: Task 'q' has a param 'extract__x', a name kept for the output of "
+            "'extract': rename it"
         ),
     ]
 
