@@ -56,7 +56,7 @@ print(queue.dequeue("worker-b"))
 # %%
 clock.advance(1)
 b = queue.dequeue("worker-b")
-print(f"attempt {b.attempts}, {b.crashes} lost lease, token {b.lease.token - a.lease.token} µs later than the first")
+print(f"attempt {b.attempts}, {b.crashes} lost lease, token {b.lease.token - a.lease.token} higher than the first")
 
 # %% [markdown]
 # Worker A was not dead, only slow. Its report comes under a lease that is no longer current, and is refused (Q4). The
@@ -124,11 +124,13 @@ def life(make_queue):
 
     queue.enqueue(Job.new("workflow:noop", id="job-1", max_retries=1, clock=clock))
     tell("enqueued")
+    clock.advance(1)
     a = queue.dequeue("worker-a")
     tell("A takes it, and falls silent")
     clock.advance(10)
     b = queue.dequeue("worker-b")
     tell("its lease is lost, B takes it")
+    clock.advance(1)
     try:
         queue.update_status("job-1", JobStatus.SUCCESS, lease=a.lease)
     except LeaseLost:
@@ -156,7 +158,7 @@ stack.close()
 # %%
 from orch.lab.charts import life_of_a_job
 
-life_of_a_job(lives["memory"][0])
+_ = life_of_a_job(lives["memory"][0])
 # %% [markdown]
 # **What we saw.** The queue noticed the silence by itself when the lease was over, the job kept its place, the late report
 # could do no harm, and the failure budget of one retry was not touched by the crash. The last cell would fail if it were

@@ -26,7 +26,12 @@ def executed(source: Path) -> nbformat.NotebookNode:
     client = NotebookClient(
         notebook, km=manager, timeout=TIMEOUT_S, record_timing=False, resources={"metadata": {"path": str(HERE)}}
     )
-    client.execute()
+    try:
+        client.execute()
+    finally:
+        if manager.has_kernel:  # the client leaves a manager that it was given alone
+            manager.shutdown_kernel(now=True)
+        manager.cleanup_resources()
     notebook.metadata.pop("language_info", None)
     return notebook
 

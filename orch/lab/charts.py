@@ -36,6 +36,7 @@ def life_of_a_job(steps: Sequence[tuple[float, JobStatus, str]], ax: Any = None)
     for number, (at_s, status, _) in enumerate(steps, 1):
         until = times[number] if number < len(times) else end
         ax.hlines(_ROWS.index(status), at_s, until, color=COLOURS[status], linewidth=7, zorder=2)
+        ax.plot([at_s], [_ROWS.index(status)], "o", color="#222222", markersize=4, zorder=3)
         ax.annotate(
             str(number),
             (at_s, _ROWS.index(status)),
