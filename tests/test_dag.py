@@ -61,7 +61,7 @@ def test_no_number_of_retries_is_not_the_same_as_none_allowed():
         ({"id": 5}, "task id must be text, got 5"),
         ({"workflow_ref": None}, "workflow_ref must be text, got None"),
         ({"params": [1]}, r"params of task 'a' must be an object .*\[1\]"),
-        ({"params": {"x": object()}}, "must be JSON"),
+        ({"params": {"x": b"bytes"}}, "must be JSON"),
         ({"params": None}, "must be an object"),
         ({"retries": "2"}, "retries must be a whole number, got '2'"),
         ({"retries": 1.5}, "retries must be a whole number, got 1.5"),

@@ -214,7 +214,7 @@ def test_what_could_not_be_read_back_is_not_written(path):
     assert not path.exists()
 
 
-@pytest.mark.parametrize("bad", [5, [1], None, {"x": object()}, {"x": float("nan")}, {"x": {1, 2}}], ids=repr)
+@pytest.mark.parametrize("bad", [5, [1], None, {"x": b"bytes"}, {"x": float("nan")}, {"x": {1, 2}}], ids=repr)
 def test_appending_refuses_what_is_no_json_object(path, bad):
     with pytest.raises(InvalidInput):
         append_event(path, bad)
@@ -238,7 +238,7 @@ def test_text_of_every_kind_comes_back_as_it_was(path):
 
 
 @pytest.mark.promise("L1")
-@pytest.mark.parametrize("event", [5, [1], None, {"x": object()}], ids=repr)
+@pytest.mark.parametrize("event", [5, [1], None, {"x": b"bytes"}], ids=repr)
 def test_a_domain_event_that_cannot_be_written_warns_and_does_not_raise(path, caplog, capsys, event):
     with caplog.at_level(logging.WARNING):
         log_event(event, path)

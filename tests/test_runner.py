@@ -178,7 +178,7 @@ def test_what_is_known_to_be_wrong_is_refused_before_the_first_task_and_event(ru
         ({"max_parallel": 0}, "max_parallel must be between 1"),
         ({"tenant": ""}, "tenant must be 1 to 200"),
         ({"backoff_s": -1}, "backoff_s"),
-        ({"params": {"x": object()}}, "params must be JSON"),
+        ({"params": {"x": b"bytes"}}, "params must be JSON"),
     ],
     ids=str,
 )
@@ -537,7 +537,7 @@ RETURNED = [
     ("text", "it must be a dict, got 'text'"),
     (0, "it must be a dict, got 0"),
     (Unshown(), "it must be a dict, got <Unshown"),
-    ({"x": object()}, "output must be JSON"),
+    ({"x": b"bytes"}, "output must be JSON"),
     ({"x": float("nan")}, "output must be JSON, which has no nan"),
     ({1: "a"}, "output must have text keys, got 1"),
     ({"x": b"bytes"}, "output must be JSON, got b'bytes'"),
