@@ -25,7 +25,7 @@ CANNOT_FORK = 71 << 8  # as if the job had ended with EX_OSERR
 
 
 def main() -> NoReturn:
-    """Serve until the worker is gone."""
+    """Fork, kill and reap as the worker asks, until it is gone."""
     ctl = socket.socket(fileno=int(sys.argv[1]))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the worker decides when its jobs end
@@ -43,20 +43,21 @@ def main() -> NoReturn:
         ready = {fd for fd, _ in watched.poll()}
         if woken in ready:
             os.read(woken, 512)
-        if job and (status := _ended(job)) is not None:
-            job = 0
-            ctl.sendall(STATUS.pack(status))
-        if ctl.fileno() in ready:
+        try:
+            if job and (status := _ended(job)) is not None:
+                job = 0
+                ctl.sendall(STATUS.pack(status))
+            if ctl.fileno() not in ready:
+                continue
             request, fds, _, _ = socket.recv_fds(ctl, 1, 1)
             if request == RUN:
                 job = _fork(ctl, socket.socket(fileno=fds[0]), leash, settings)
-            elif request == KILL:
-                if job:
-                    _kill_group(job)
-            else:  # the worker is gone
-                if job:
-                    _kill_group(job)
-                os._exit(0)
+        except OSError:
+            request = b""
+        if request != RUN and job:
+            _kill_group(job)
+        if request not in (RUN, KILL):  # the worker is gone
+            os._exit(0)
 
 
 def _ended(job: int) -> int | None:

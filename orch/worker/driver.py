@@ -11,6 +11,7 @@ import logging
 import os
 import random
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -110,7 +111,6 @@ class _Driver:
         self.slots: list[threading.Thread] = []
         self.lines: list[str] = []
         self.ending = threading.Event()
-        self.stopped_by: int | None = None
 
     # -- the threads -----------------------------------------------------------------------------------------------
 
@@ -289,29 +289,51 @@ class _Driver:
     # -- signals ---------------------------------------------------------------------------------------------------
 
     def stop(self, why: str) -> None:
-        """Stop the worker as a signal does; callable from any thread and from a signal handler."""
+        """Stop the worker as a signal does; callable from any thread."""
         self.inbox.put(Stop(why))
 
     @contextlib.contextmanager
     def signals(self) -> Iterator[None]:
-        """While this is open, SIGTERM and SIGINT stop the worker."""
-        before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        """While this is open, SIGTERM and SIGINT stop the worker; a second one ends the process.
+
+        A handler in Python would run in the main thread only, when that next looks; one that came just before a long
+        wait would be seen after it. The byte that the interpreter writes for each signal wakes a thread at once.
+        """
+        receiver, sender = socket.socketpair()
+        sender.setblocking(False)
+        before = {number: signal.signal(number, _heard) for number in (signal.SIGTERM, signal.SIGINT)}
+        fd = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
+        watcher = self._thread("signals", lambda: self._watch_signals(receiver))
         try:
             yield
         finally:
+            signal.set_wakeup_fd(fd)
             for number, handler in before.items():
                 signal.signal(number, handler)
+            sender.close()
+            watcher.join()
+            receiver.close()
 
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        name = signal.Signals(number).name
-        if self.stopped_by is None:
-            self.stopped_by = number
-            self.stop(name)
-            return
-        text = f"[{self.config.worker_id}] {name} again: ended at once; running jobs are left to their leases\n"
-        with contextlib.suppress(OSError):
-            os.write(2, text.encode("utf-8", "backslashreplace"))
-        os._exit(128 + number)
+    def _watch_signals(self, receiver: socket.socket) -> None:
+        stopped = False
+        while numbers := receiver.recv(64):
+            for number in numbers:
+                if number not in (signal.SIGTERM, signal.SIGINT):
+                    continue
+                name = signal.Signals(number).name
+                if stopped:
+                    text = (
+                        f"[{self.config.worker_id}] {name} again: ended at once; running jobs are left to their leases"
+                    )
+                    with contextlib.suppress(OSError):
+                        os.write(2, f"{text}\n".encode("utf-8", "backslashreplace"))
+                    os._exit(128 + number)
+                stopped = True
+                self.stop(name)
+
+
+def _heard(_number: int, _frame: FrameType | None) -> None:
+    """Nothing: the thread that watches has the signal already. Without a handler the process would end."""
 
 
 class _Ended(Exception):

@@ -302,14 +302,15 @@ class _Work:
     # -- looking at what happened ----------------------------------------------------------------------------------
 
     def _look(self) -> Steps:
-        for event in (yield from self._do(Next(self._until()))):
-            match event:
-                case Finished():
-                    yield from self._finished(event)
-                case Claimed():
-                    yield from self._claimed(event)
-                case Stop():
-                    yield from self._stop(event)
+        events = yield from self._do(Next(self._until()))
+        for event in events:
+            if isinstance(event, Stop):  # first of all: what a claim brought at the same time is given back
+                yield from self._stop(event)
+        for event in events:
+            if isinstance(event, Finished):
+                yield from self._finished(event)
+            elif isinstance(event, Claimed):
+                yield from self._claimed(event)
         yield from self._overdue()
 
     def _until(self) -> float | None:
@@ -329,7 +330,9 @@ class _Work:
         if run is None:  # it had been given up; now its slot is free again
             self.state.blocked.pop(event.key, None)
         elif isinstance(event.outcome, Lost):
-            yield from _lost(run, "the queue refused its progress", event.seconds, self.config)
+            why = "the queue refused its progress"
+            yield from self._do(_lost_line(run, why, self.config))
+            yield from self._do(Record((finished_event(run, "lost", why, event.seconds, self.config.worker_id),)))
         else:
             self._to_report(run, event.outcome, event.seconds)
 
@@ -478,16 +481,18 @@ def _drop_lost(config: Config, state: State, answers: list[tuple[Run, Lease | Or
             del state.running[run.key]
             state.blocked[run.key] = run
             lost.append((run, answer))
+    for run, answer in lost:
+        yield _lost_line(run, said(answer), config)
     if lost:
         yield Abandon(tuple(run.key for run, _ in lost))
-    for run, answer in lost:
-        yield from _lost(run, said(answer), now - run.started, config)
+        yield Record(
+            tuple(finished_event(run, "lost", said(error), now - run.started, config.worker_id) for run, error in lost)
+        )
 
 
-def _lost(run: Run, why: str, seconds: float, config: Config) -> Steps:
+def _lost_line(run: Run, why: str, config: Config) -> Say:
     text = f"[{config.worker_id}] Lost job {run.job.id}: its outcome will not be reported: {why}"
-    yield Say(text, logging.WARNING, run.job)
-    yield Record((finished_event(run, "lost", why, seconds, config.worker_id),))
+    return Say(text, logging.WARNING, run.job)
 
 
 def _info(config: Config, state: State) -> WorkerInfo:
