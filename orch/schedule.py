@@ -63,7 +63,7 @@ _MINUTE = timedelta(minutes=1)
 _SEARCH = 40 * 366 * _DAY  # every pair of a date and a weekday comes within 40 years, 2100 included
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Cron:
     """A cron expression. Called with a time, it says whether it fires in the minute of that time.
 
@@ -75,7 +75,7 @@ class Cron:
     fixed: bool = field(repr=False)
     _minutes: tuple[int, ...] = field(repr=False)
     _hours: tuple[int, ...] = field(repr=False)
-    _parsed: CronSim = field(repr=False, compare=False)
+    _parsed: CronSim = field(repr=False)
 
     def __call__(self, moment: datetime) -> bool:
         zone = moment.tzinfo
@@ -262,20 +262,14 @@ class Schedule:
     misfire_grace_s: float = 3600.0
     file: str = ""
     line: int = 0
+    expression: Cron = field(init=False, repr=False, compare=False)
+    zone: ZoneInfo = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name, check in CHECKS.items():
             object.__setattr__(self, name, check(getattr(self, name)))
-
-    @property
-    def expression(self) -> Cron:
-        """The parsed cron expression."""
-        return parse_cron(self.cron)
-
-    @property
-    def zone(self) -> ZoneInfo:
-        """The zone whose clock the expression is read on."""
-        return ZoneInfo(self.timezone)
+        object.__setattr__(self, "expression", parse_cron(self.cron))
+        object.__setattr__(self, "zone", ZoneInfo(self.timezone))
 
     @property
     def key(self) -> str:
@@ -285,12 +279,12 @@ class Schedule:
     def job(self, tick: datetime, now: datetime) -> Job:
         """The job of a tick; its id names schedule and tick, so that a second one is refused (S1, Q3)."""
         return Job(
-            id=f"{self.id}@{tick.astimezone(UTC):%Y-%m-%dT%H:%MZ}",
+            id=f"{self.id}@{_tick_text(tick)}",
             dag_path=self.dag,
             tenant_id=self.tenant,
             schedule_id=self.id,
             status=JobStatus.PENDING,
-            enqueued_at=now.astimezone(UTC).isoformat(),
+            enqueued_at=_time_text(now),
             max_retries=self.max_retries,
             params=self.params,
             priority=self.priority,
@@ -314,22 +308,37 @@ def due(schedule: Schedule, last: datetime | None, now: datetime) -> list[dateti
     if minute <= before:
         return []
     expression, zone = schedule.expression, schedule.zone
+    own = expression.latest(zone, minute - 1, minute, 1)
     missed: list[int] = []
     if schedule.misfire is not Misfire.SKIP and before < minute - 1:
         oldest = minute_of(now - timedelta(seconds=schedule.misfire_grace_s, microseconds=1)) + 1
         n = 1 if schedule.misfire is Misfire.ONCE else TICKS_MAX
         missed = expression.latest(zone, max(before, oldest - 1), minute - 1, n)
-    own = expression.latest(zone, minute - 1, minute, 1)
     return [time_of(tick) for tick in (missed + own)[-TICKS_MAX:]]
+
+
+@lru_cache(maxsize=65_536)
+def next_tick(expression: Cron, zone: ZoneInfo, after: int) -> int | None:
+    """The first tick after a minute of the epoch, or None; remembered, as many schedules ask the same at a time."""
+    return expression.next(zone, after)
 
 
 def upcoming(schedule: Schedule, after: datetime) -> Iterator[datetime]:
     """The ticks after a time, in UTC, one by one; what it would enqueue if a scheduler ran all the time."""
-    expression, zone = schedule.expression, schedule.zone
-    tick = expression.next(zone, minute_of(after))
+    tick = schedule.expression.next(schedule.zone, minute_of(after))
     while tick is not None:
         yield time_of(tick)
-        tick = expression.next(zone, tick)
+        tick = schedule.expression.next(schedule.zone, tick)
+
+
+@lru_cache(maxsize=4096)  # all schedules of a look share it
+def _tick_text(tick: datetime) -> str:
+    return f"{tick.astimezone(UTC):%Y-%m-%dT%H:%MZ}"
+
+
+@lru_cache(maxsize=64)  # as above
+def _time_text(now: datetime) -> str:
+    return now.astimezone(UTC).isoformat()
 
 
 def catch_up_s(schedules: Iterable[Schedule]) -> float:
@@ -359,6 +368,12 @@ def _check_enabled(value: object) -> bool:
     return value
 
 
+def _check_params(value: object) -> dict[str, Any]:
+    params = checks.check_object({} if value is None else value, "params")
+    checks.check_size(checks.dump_json(params), "params", checks.RESULT_MAX)
+    return params
+
+
 def _check_zone(value: object) -> str:
     text = checks.check_text(value, "timezone", 64)
     try:
@@ -383,7 +398,7 @@ CHECKS: dict[str, Callable[[object], Any]] = {
     "enabled": _check_enabled,
     "max_retries": lambda value: checks.check_int(value, "max_retries", 0),
     "timezone": _check_zone,
-    "params": lambda value: checks.check_object({} if value is None else value, "params"),
+    "params": _check_params,
     "priority": lambda value: checks.check_int(value, "priority", -PRIORITY_MAX, PRIORITY_MAX),
     "timeout_s": lambda value: None if value is None else checks.check_seconds(value, "timeout_s", positive=True),
     "misfire": _check_misfire,
@@ -468,19 +483,19 @@ def schedule_of(row: Schedule | Mapping[str, Any]) -> Schedule:
         return row
     if not isinstance(row, Mapping):
         raise ScheduleError(f"a schedule must be a mapping, got {checks.shown(row)}")
+    if row.keys() <= CHECKS.keys():
+        with contextlib.suppress(InvalidInput, TypeError):  # a faulty one is looked at again, for all its faults
+            return Schedule(**row)
     faults = [f"{name}: missing" for name in REQUIRED if name not in row]
-    values: dict[str, Any] = {}
     for name, value in row.items():
         if name not in CHECKS:
             faults.append(f"unknown key {checks.shown(name)}{did_you_mean(str(name), CHECKS)}")
             continue
         try:
-            values[name] = CHECKS[name](value)
+            CHECKS[name](value)
         except InvalidInput as error:
             faults.append(str(error))
-    if faults:
-        raise ScheduleError("; ".join(faults))
-    return Schedule(**values)
+    raise ScheduleError("; ".join(faults))
 
 
 def _read_row(reader: Reader, key: str, node: Node) -> Schedule | None:

@@ -1,0 +1,7 @@
+"""`python -m orch.scheduler`."""
+
+import sys
+
+from orch.scheduler.command import main
+
+sys.exit(main())

@@ -1,0 +1,240 @@
+"""What a scheduler decides, as a generator of its own steps: it touches no clock, store or thread.
+
+Law: enqueue first, move the cursor after. A cursor lives in the queue's store, and the id of a job names its tick; so
+several schedulers, restarts, and crashes between any two steps make one job of each tick (S1), and none is missed
+(S2). Which ticks are due is decided by `orch.schedule`.
+
+A driver answers every step with a pair: the time after it, in epoch seconds of the clock that people set, and the
+step's own answer. Whatever a queue raises is answered as an `OrchError` value. `Record`, `Say` and `Sleep` are the
+worker's.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from orch import checks
+from orch.errors import NotSupported, OrchError
+from orch.job import Job
+from orch.schedule import Schedule, due, minute_of, next_tick, time_of
+from orch.worker.logic import OUTAGE_S, OUTAGE_S_MAX
+from orch.worker.steps import Record, Say, Sleep
+
+BATCH = 500  # jobs that are enqueued, and cursors that are moved, before the next are looked at
+AHEAD_S = 3600.0  # a cursor that is so far ahead of the clock is worth a warning
+
+
+@dataclass(frozen=True, slots=True)
+class ReadCursor:
+    """`schedule_cursor`. Answer: an ISO text or None."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueue:
+    """Enqueue each. Answer: a list that says of each whether it was new."""
+
+    jobs: tuple[Job, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MoveCursor:
+    """`advance_schedule`. Answer: a bool."""
+
+    key: str
+    expected: str | None
+    tick: str
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A look at the clock is over, and so many jobs were new. Answer: None."""
+
+    enqueued: int
+
+
+Step = ReadCursor | Enqueue | MoveCursor | Passed | Record | Say | Sleep
+
+_UNKNOWN = -1  # the cursor was not read yet
+
+
+@dataclass(slots=True)
+class _Watch:
+    """A schedule, the key of its cursor, and the minute of its next tick; None if there is none."""
+
+    schedule: Schedule
+    key: str
+    next: int | None = _UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class _Visit:
+    """What is to be done about a schedule: enqueue its ticks, then move its cursor from where it was read."""
+
+    watch: _Watch
+    ticks: tuple[datetime, ...]
+    cursor: str | None
+    starts: bool = False
+    started: str | None = None  # when a version of it started last, as read
+
+
+class Scheduler:
+    """What one scheduler does: `once` looks at the clock one time, `serve` for ever. Both are generators of steps.
+
+    A schedule is looked at when its next tick has come: its cursor is read, what `due` says is enqueued, and the
+    cursor is moved to this minute. When somebody else has moved it meanwhile, it is looked at again.
+
+    A schedule without a cursor starts now. So does one whose expression or zone was changed, as its cursor is kept
+    under id, expression and zone. A second cursor, under the id alone, is set whenever a version starts: an older
+    version that comes back finds that another one was in force since, and starts now as well. A disabled schedule
+    enqueues nothing, but its cursor is moved, so that nothing is caught up when it is enabled again.
+    """
+
+    def __init__(self, schedules: Iterable[Schedule]) -> None:
+        self._watches = [_Watch(schedule, schedule.key) for schedule in schedules]
+        self._now = 0.0
+        self._own: dict[str, str] | None = None  # cursors, where the queue keeps none
+
+    def once(self) -> Generator[Step, Any, int]:
+        """Enqueue what is due now; returns how many jobs were new. Raises the `OrchError` that a step was answered."""
+        yield from self._do(Sleep(0.0))  # only to learn the time
+        now = datetime.fromtimestamp(self._now, UTC)
+        minute = minute_of(now)
+        enqueued = 0
+        visits: list[_Visit] = []
+        jobs = 0
+        for watch in self._watches:
+            if watch.next is None or watch.next > minute:
+                continue
+            visit = yield from self._visit(watch, now)
+            if visit is None:
+                continue
+            visits.append(visit)
+            jobs += len(visit.ticks)
+            if jobs >= BATCH or len(visits) >= BATCH:
+                enqueued += yield from self._settle(visits, now)
+                visits, jobs = [], 0
+        enqueued += yield from self._settle(visits, now)
+        yield from self._do(Passed(enqueued))
+        return enqueued
+
+    def serve(self, tick_s: float = 1.0) -> Generator[Step, Any, None]:
+        """Look at the clock every `tick_s` and at the beginning of each minute; an outage is waited out (S2)."""
+        failures = 0
+        since = 0.0
+        while True:
+            try:
+                yield from self.once()
+            except OrchError as error:
+                since = since or self._now
+                pause = min(OUTAGE_S_MAX, OUTAGE_S * 2.0 ** min(failures, 60))
+                failures += 1
+                yield from self._warn(f"Queue does not answer ({error}): trying again in {pause:.1f} s")
+                yield from self._do(Sleep(self._now + pause))
+                continue
+            if failures:
+                yield from self._warn(f"Queue is back after {self._now - since:.1f} s")
+                failures, since = 0, 0.0
+            next_minute = (self._now // 60 + 1) * 60
+            yield from self._do(Sleep(min(self._now + tick_s, next_minute)))
+
+    def _visit(self, watch: _Watch, now: datetime) -> Generator[Step, Any, _Visit | None]:
+        schedule = watch.schedule
+        cursor = yield from self._read(watch.key)
+        last = None if cursor is None else datetime.fromisoformat(cursor)
+        if watch.next == _UNKNOWN or last is None:
+            started = yield from self._read(_id_key(schedule))
+            if last is None or (started is not None and last < datetime.fromisoformat(started)):
+                own = due(schedule, None, now) if schedule.enabled else ()
+                return _Visit(watch, tuple(own), cursor, starts=True, started=started)
+        watch.next = next_tick(schedule.expression, schedule.zone, minute_of(last))
+        minute = minute_of(now)
+        if watch.next is not None and watch.next <= minute:
+            # On time nothing was missed, and `due` need not look for it.
+            ticks = [time_of(minute)] if watch.next == minute else due(schedule, last, now)
+            return _Visit(watch, tuple(ticks) if schedule.enabled else (), cursor)
+        ahead = (last - now).total_seconds()
+        if ahead > AHEAD_S:
+            yield from self._warn(
+                f"Schedule {schedule.id} is done up to {cursor}, {ahead / 3600:.1f} h ahead of the clock, and waits "
+                f"for that; if a clock was wrong, give the schedule a new id"
+            )
+        return None
+
+    def _settle(self, visits: Sequence[_Visit], now: datetime) -> Generator[Step, Any, int]:
+        """Enqueue first, move the cursors after: after a crash between, the ids refuse to be enqueued again."""
+        pairs = [(tick, visit.watch.schedule.job(tick, now)) for visit in visits for tick in visit.ticks]
+        new: list[bool] = []
+        if pairs:
+            new = yield from self._ask(Enqueue(tuple(job for _, job in pairs)))
+            events = [enqueued_event(job, tick) for (tick, job), is_new in zip(pairs, new, strict=True) if is_new]
+            if events:
+                yield from self._do(Record(tuple(events)))
+        minute = minute_of(now)
+        done = time_of(minute).isoformat()
+        begun = now.isoformat()  # to the microsecond: what starts later can be told from a tick of this minute
+        for visit in visits:
+            watch, schedule = visit.watch, visit.watch.schedule
+            moved = yield from self._move(watch.key, visit.cursor, begun if visit.starts else done)
+            if moved:
+                if visit.starts:
+                    yield from self._move(_id_key(schedule), visit.started, begun)
+                watch.next = next_tick(schedule.expression, schedule.zone, minute)
+            # Else somebody else moved it; the next look will see where to.
+        return sum(new)
+
+    # -- cursors -----------------------------------------------------------------------------------------------------
+
+    def _read(self, key: str) -> Generator[Step, Any, str | None]:
+        if self._own is None:
+            try:
+                cursor: str | None = yield from self._ask(ReadCursor(key))
+            except NotSupported as error:
+                yield from self._warn(f"{error}: ticks that pass while no scheduler runs are not caught up")
+                self._own = {}
+            else:
+                return cursor
+        return self._own.get(key)
+
+    def _move(self, key: str, expected: str | None, tick: str) -> Generator[Step, Any, bool]:
+        if self._own is not None:
+            self._own[key] = tick
+            return True
+        moved: bool = yield from self._ask(MoveCursor(key, expected, tick))
+        return moved
+
+    # -- small things ------------------------------------------------------------------------------------------------
+
+    def _do(self, step: Step) -> Generator[Step, Any, Any]:
+        self._now, answer = yield step
+        return answer
+
+    def _ask(self, step: Step) -> Generator[Step, Any, Any]:
+        answer = yield from self._do(step)
+        if isinstance(answer, OrchError):
+            raise answer
+        return answer
+
+    def _warn(self, text: str) -> Generator[Step, Any, None]:
+        yield from self._do(Say(text, logging.WARNING))
+
+
+def enqueued_event(job: Job, tick: datetime) -> dict[str, Any]:
+    """The event of the state log that says that a schedule enqueued a job; `minute` is its tick in UTC."""
+    return {
+        "event": "schedule_enqueued",
+        "schedule_id": job.schedule_id,
+        "job_id": job.id,
+        "dag_path": job.dag_path,
+        "tenant": job.tenant_id,
+        "minute": f"{tick:%Y-%m-%d %H:%M}",
+    }
+
+
+def _id_key(schedule: Schedule) -> str:
+    return checks.dump_json([schedule.id])
