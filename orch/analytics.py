@@ -280,7 +280,10 @@ class _Run:
                 if self.duration is not None and not self.begun:  # the limit cut its beginning off
                     self.start = min(self.start, time - min(time, to_us(self.duration)))
             case "task_start":
-                if task_id not in self.open and (self.id is None or task_id not in self.ended):
+                ended = self.ended.get(task_id) if self.id is not None else None
+                if ended is not None:  # the clock was put back between, or it is the same line twice
+                    ended.start = time if ended.start is None else ended.start
+                elif task_id not in self.open:
                     self.open[task_id] = _Task(start=time)
                     self.tasks.append(self.open[task_id])
             case "task_ok" | "task_fail":

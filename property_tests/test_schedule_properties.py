@@ -17,7 +17,14 @@ from cronsim import CronSim
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from orch.schedule import minute_of, parse_cron, time_of
+from orch.backends.memory import MemoryQueue
+from orch.errors import BackendUnavailable
+from orch.job import JobStatus
+from orch.schedule import Misfire, Schedule, catch_up_s, minute_of, parse_cron, time_of
+from orch.scheduler import Scheduler, drive
+from orch.scheduler.logic import Enqueue, MoveCursor, ReadCursor
+from orch.testing import FakeClock
+from orch.worker.steps import Sleep
 
 FULL = bool(os.environ.get("ORCH_CRON_FULL"))
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -319,3 +326,198 @@ def drawn_expression(drawn):
     month = drawn.choice(["*", "*", "*", "3,4,10,11", "MAR-APR", "SEP-DEC"])
     weekday = drawn.choice(["*", "*", "*", "SUN", "0L", "SUN#1", "1-5", "7"])
     return f"{minute} {hour} {day} {month} {weekday}"
+
+
+# -- what becomes of the ticks -----------------------------------------------------------------------------------------
+
+CRONS = ("* * * * *", "*/5 * * * *", "7,50 * * * *", "30 1 * * *", "0 */2 * * *", "15 2 * * SUN", "*/20 0-3 * * *")
+GRACES = (0.0, 59.5, 60.0, 600.0, 3600.0, 90_000.0)
+STARTS = ("2026-03-29T00:20:30", "2026-10-25T00:00:00", "2026-11-24T11:58:59.75")
+
+
+def expected_ticks(ticks, done, now, misfire, grace_s):
+    """What one look enqueues, by the words of the contract: the own minute's tick, and what the policy says of others.
+
+    All times in seconds; `ticks` are all there are, `done` the minute that the last look was in (None: a new schedule).
+    """
+    minute = now - now % 60
+    if done is not None and minute <= done:
+        return []
+    own = [tick for tick in ticks if tick == minute]
+    missed = [tick for tick in ticks if done is not None and done < tick < minute and tick >= now - grace_s]
+    if misfire == "skip":
+        missed = []
+    elif misfire == "once":
+        missed = missed[-1:]
+    return (missed + own)[-1000:]
+
+
+@pytest.mark.promise("S1", "S2", "S5")
+@settings(deadline=None)
+@given(
+    data=st.data(),
+    cron=st.sampled_from(CRONS),
+    zone=st.sampled_from(("UTC", "Europe/London", "Australia/Lord_Howe")),
+    misfire=st.sampled_from([policy.value for policy in Misfire]),
+    grace_s=st.sampled_from(GRACES),
+    start=st.sampled_from(STARTS),
+)
+def test_one_scheduler_follows_its_policy_through_pauses_jumps_restarts_and_crashes(
+    data, cron, zone, misfire, grace_s, start
+):
+    schedule = Schedule("s", cron, "d", timezone=zone, misfire=misfire, misfire_grace_s=grace_s)
+    clock = FakeClock(datetime.fromisoformat(start).replace(tzinfo=UTC).timestamp())
+    ticks = ticks_near(cron, zone, int(clock() // 60))
+    queue = MemoryQueue(clock=clock)
+    scheduler = Scheduler([schedule])
+    expected: set[float] = set()
+    done = None
+    moves = st.one_of(
+        st.sampled_from([("wait", s) for s in (0.25, 1, 59, 60, 61, 300)]),
+        st.tuples(st.just("pause"), st.integers(60, 15_000)),
+        st.tuples(st.just("back"), st.integers(1, 10_000)),
+        st.just(("restart", 0)),
+        st.tuples(st.just("crash"), st.integers(0, 8)),
+    )
+    for move, amount in data.draw(st.lists(moves, max_size=25)):
+        if move == "crash":
+            crash(scheduler, queue, clock, amount)
+        if move in ("crash", "restart"):
+            scheduler = Scheduler([schedule])
+        clock.advance(-amount if move == "back" else amount if move in ("wait", "pause") else 0)
+        drive(scheduler.once(), queue, clock=clock)
+        expected |= set(expected_ticks(ticks, done, clock(), misfire, grace_s))
+        done = max(done or 0, clock() - clock() % 60)
+        assert jobs_of(queue) == sorted(expected), (move, amount)
+
+
+@cache
+def ticks_near(cron, zone, minute):
+    """The ticks of days around a minute, in seconds."""
+    return [tick * 60 for tick in Oracle(cron).ticks(walls_of(ZoneInfo(zone), minute - 3000, minute + 9000))]
+
+
+def jobs_of(queue):
+    return sorted(
+        datetime.fromisoformat(job.id.partition("@")[2]).timestamp() for job in queue.list_jobs(limit=100_000)
+    )
+
+
+def answered(step, queue):
+    match step:
+        case ReadCursor():
+            return queue.schedule_cursor(step.key)
+        case Enqueue():
+            return [queue.enqueue(job) for job in step.jobs]
+        case MoveCursor():
+            return queue.advance_schedule(step.key, step.expected, step.tick)
+    return None
+
+
+def crash(scheduler, queue, clock, steps_left):
+    """Let a scheduler do so many steps of a look, and no more."""
+    steps = scheduler.once()
+    step = next(steps)
+    for _ in range(steps_left):
+        try:
+            step = steps.send((clock(), answered(step, queue)))
+        except StopIteration:
+            return
+
+
+class Racer:
+    """One of several schedulers on a store: between any two of its steps the others may do anything."""
+
+    def __init__(self, schedules, queue, clock, skew):
+        self.schedules, self.queue, self.clock, self.skew = schedules, queue, clock, skew
+        self.restart()
+
+    def restart(self):
+        self.steps = Scheduler(self.schedules).serve(1.0)
+        self.step = next(self.steps)
+
+    def now(self):
+        return self.clock() + self.skew
+
+    def act(self, fault):
+        """Do one step, unless it sleeps still. A fault comes in the place of the answer, before or after the effect."""
+        if isinstance(self.step, Sleep) and self.step.until > self.now():
+            return []
+        value = None
+        asks = isinstance(self.step, ReadCursor | Enqueue | MoveCursor)
+        if not (asks and fault == "before"):
+            value = answered(self.step, self.queue)
+        new = (
+            [job.id for job, is_new in zip(self.step.jobs, value or [], strict=False) if is_new]
+            if isinstance(self.step, Enqueue)
+            else []
+        )
+        if asks and fault in ("before", "after"):
+            value = BackendUnavailable("connection lost")
+        self.step = self.steps.send((self.now(), value))
+        return new
+
+
+@pytest.mark.promise("S1", "S2")
+@settings(deadline=None)
+@given(data=st.data(), seed=st.integers(0, 2**32), count=st.integers(2, 3), misfire=st.sampled_from(list(Misfire)))
+def test_schedulers_that_race_crash_and_lose_answers_make_one_job_of_each_tick(data, seed, count, misfire):
+    """With a worker that runs jobs at once, and a purge of everything as old as the grace: no id is ever new twice.
+
+    Nor is there a hole between the ticks where the policy is to catch up all of them.
+    """
+    grace_s = data.draw(st.sampled_from([200.0, 1e6]))
+    schedules = [
+        Schedule("a", "* * * * *", "d", misfire=misfire, misfire_grace_s=grace_s),
+        Schedule("b", "*/3 * * * *", "d", misfire=misfire, misfire_grace_s=grace_s),
+    ]
+    drawn = random.Random(seed)
+    faults = data.draw(st.sampled_from([0.0, 0.02, 0.2]))
+    clock = FakeClock(datetime(2026, 11, 24, 12, 0, 5, tzinfo=UTC).timestamp())
+    queue = MemoryQueue(clock=clock)
+    racers = [Racer(schedules, queue, clock, drawn.uniform(-1, 1)) for _ in range(count)]
+    new: list[str] = []
+    begun: dict[str, float] = {}  # schedule id -> where its first cursor stood: it was new before
+    for _ in range(data.draw(st.integers(100, 800))):
+        act = drawn.random()
+        racer = drawn.choice(racers)
+        if act < 0.75:
+            fault = drawn.choice(["before", "after"]) if drawn.random() < faults else None
+            new += racer.act(fault)
+            for schedule in schedules:
+                cursor = queue.schedule_cursor(schedule.key)
+                if cursor is not None:
+                    begun.setdefault(schedule.id, datetime.fromisoformat(cursor).timestamp())
+        elif act < 0.80:
+            racer.restart()
+        elif act < 0.90:
+            clock.advance(drawn.choice([0.2, 1.0, 5.0, 30.0]))
+        elif act < 0.95:
+            job = queue.dequeue()
+            if job is not None:
+                queue.update_status(job.id, JobStatus.SUCCESS, lease=job.lease)
+        else:
+            queue.purge(catch_up_s(schedules) / 3600)
+    clock.advance(2)  # past the skews
+    for step in iter_steps(Scheduler(schedules).once(), queue, clock):
+        if isinstance(step, Enqueue):
+            new += [job.id for job in step.jobs if queue.get_job(job.id) is None]
+    assert len(new) == len(set(new))
+    for schedule_id, every_s in (("a", 60), ("b", 180)):
+        ticks = sorted(datetime.fromisoformat(name[2:]).timestamp() for name in new if name.startswith(schedule_id))
+        assert all(tick % every_s == 0 for tick in ticks)
+        if misfire is Misfire.ALL and grace_s > 1000 and schedule_id in begun:
+            first = (begun[schedule_id] // every_s + 1) * every_s
+            assert [tick for tick in ticks if tick >= first] == list(range(int(first), int(clock()) + 1, every_s))
+
+
+def iter_steps(steps, queue, clock):
+    """Each step, before it is done."""
+    answer = None
+    while True:
+        try:
+            step = steps.send(answer)
+        except StopIteration:
+            return
+        yield step
+        answer = (clock(), answered(step, queue))

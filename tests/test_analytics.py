@@ -120,6 +120,7 @@ def test_a_duration_that_the_runner_measured_beats_the_timestamps():
     events = run_of("j#1", 100, ("a", 100, None, True))
     events.append(event("task_ok", 200, task_id="a", duration_seconds=2.5))  # the wall clock was put back
     assert summarize_tasks(events, 1, now=NOW)["all_time"]["avg_duration"] == 2.5
+    assert summarize_tasks(events, 1, now=NOW)["all_time"]["tasks_started"] == 1
     events[-1]["duration_seconds"] = "soon"
     assert summarize_tasks(events, 1, now=NOW)["all_time"]["avg_duration"] == 0.0
 

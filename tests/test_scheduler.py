@@ -495,6 +495,27 @@ def test_a_cursor_that_somebody_else_moved_is_read_again(queue, clock):
     assert ticks(queue) == ["12:00", "12:05"]
 
 
+@pytest.mark.promise("S1")
+def test_a_scheduler_that_was_stopped_after_reading_a_cursor_reads_it_again(queue, clock):
+    rows = [every(5, misfire="all", misfire_grace_s=60)]
+    look(Scheduler(rows), queue, clock)
+    clock.advance(300)
+    steps = Scheduler(rows).once()
+    answer = None
+    while not isinstance(step := steps.send(answer), Enqueue):
+        if isinstance(step, ReadCursor) and answer is not None and clock() < NOON.timestamp() + 900:
+            value = queue.schedule_cursor(step.key)
+            look(Scheduler(rows), queue, clock)
+            while (job := queue.dequeue()) is not None:
+                queue.update_status(job.id, JobStatus.SUCCESS, lease=job.lease)
+            clock.advance(900)  # stopped here, while others ran the tick and purged it
+            assert queue.purge(catch_up_s(rows) / 3600) == 2
+        else:
+            value = answer_to(step, queue, clock)
+        answer = (clock(), value)
+    assert [job.id for job in step.jobs] == ["s@2026-11-24T12:20Z"]
+
+
 @pytest.fixture(params=["memory", "sqlite"])
 def shared(request, tmp_path, clock):
     """A store that several schedulers share."""

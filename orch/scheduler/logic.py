@@ -25,6 +25,7 @@ from orch.worker.logic import OUTAGE_S, OUTAGE_S_MAX
 from orch.worker.steps import Record, Say, Sleep
 
 BATCH = 500  # jobs that are enqueued, and cursors that are moved, before the next are looked at
+STALE_S = 20.0  # cursors that were read longer ago are read again; far below the age at which jobs may be purged
 AHEAD_S = 3600.0  # a cursor that is so far ahead of the clock is worth a warning
 
 
@@ -103,23 +104,25 @@ class Scheduler:
     def once(self) -> Generator[Step, Any, int]:
         """Enqueue what is due now; returns how many jobs were new. Raises the `OrchError` that a step was answered."""
         yield from self._do(Sleep(0.0))  # only to learn the time
-        now = datetime.fromtimestamp(self._now, UTC)
-        minute = minute_of(now)
-        enqueued = 0
-        visits: list[_Visit] = []
-        jobs = 0
-        for watch in self._watches:
-            if watch.next is None or watch.next > minute:
+        minute = int(self._now // 60)
+        watches = [watch for watch in self._watches if watch.next is not None and watch.next <= minute]
+        enqueued = at = 0
+        size = BATCH
+        while at < len(watches):
+            now = datetime.fromtimestamp(self._now, UTC)
+            visits: list[_Visit] = []
+            jobs, first = 0, at
+            while at < len(watches) and at - first < size and jobs < BATCH:
+                visit = yield from self._visit(watches[at], now)
+                at += 1
+                if visit is not None:
+                    visits.append(visit)
+                    jobs += len(visit.ticks)
+            if self._now - now.timestamp() > STALE_S:
+                # What was read is old: others may have enqueued these ticks, run them, and purged them since.
+                at, size = first, max(1, size // 2)
                 continue
-            visit = yield from self._visit(watch, now)
-            if visit is None:
-                continue
-            visits.append(visit)
-            jobs += len(visit.ticks)
-            if jobs >= BATCH or len(visits) >= BATCH:
-                enqueued += yield from self._settle(visits, now)
-                visits, jobs = [], 0
-        enqueued += yield from self._settle(visits, now)
+            enqueued += yield from self._settle(visits, now)
         yield from self._do(Passed(enqueued))
         return enqueued
 
