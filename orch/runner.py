@@ -620,6 +620,9 @@ class _Run:
             log_events(events, self.events_path)
 
 
+_DIED = _Answer(error="its thread ended without an answer")
+
+
 # -- calling a workflow --------------------------------------------------------------------------------------------
 
 
@@ -634,7 +637,11 @@ class _Call:
     context: Context
 
     def __call__(self) -> None:
-        self.answers.put((self.attempt, _answer(self.workflow, self.inputs, self.context)))
+        answer = _DIED
+        try:
+            answer = _answer(self.workflow, self.inputs, self.context)
+        finally:
+            self.answers.put((self.attempt, answer))
 
 
 def _answer(workflow: Workflow, inputs: dict[str, Any], context: Context) -> _Answer:
@@ -697,9 +704,15 @@ def _apart(call: Callable[[], _Answer]) -> _Answer:
     """Make a call here, or from the main thread in another one: see `_may_stay_here`."""
     if threading.current_thread() is not threading.main_thread():
         return call()
-    answers: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
-    threading.Thread(target=lambda: answers.put(call()), name="orch workflow", daemon=True).start()
-    return answers.get()
+    box = [_DIED]
+
+    def body() -> None:
+        box[0] = call()
+
+    thread = threading.Thread(target=body, name="orch workflow", daemon=True)
+    thread.start()
+    thread.join()
+    return box[0]
 
 
 def _never() -> bool:

@@ -307,6 +307,22 @@ def test_a_writer_that_was_stopped_while_it_held_the_lock_does_not_stop_the_othe
     assert numbers(read_newest(path, 5)) == [1, 0]
 
 
+@pytest.mark.promise("L1")
+def test_without_the_lock_too_a_line_goes_behind_what_others_just_wrote(path, monkeypatch):
+    fill(path, 1)
+    real = os.read
+
+    def read(fd, size):
+        data = real(fd, size)
+        with path.open("ab") as other:
+            other.write(b'{"n": 9}\n')
+        return data
+
+    monkeypatch.setattr(os, "read", read)
+    append_event(path, {"n": 1})
+    assert numbers(read_newest(path, 5)) == [1, 9, 0]
+
+
 def test_events_may_go_to_what_is_no_file():
     append_event(os.devnull, {"n": 1})
     assert read_newest(os.devnull, 5) == []

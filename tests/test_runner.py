@@ -380,14 +380,23 @@ def test_a_task_that_succeeds_at_its_last_attempt_succeeded(run, events):
     assert events("task_ok", "attempt") == [3]
 
 
-def test_pauses_between_attempts_double_and_are_shortened_at_random(run):
+class Rng(random.Random):
+    """Always draws the same."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def random(self):
+        return self.value
+
+
+@pytest.mark.parametrize(("drawn", "part"), [(0.0, 0.5), (1.0, 1.0)])
+def test_pauses_between_attempts_double_up_to_ten_seconds_less_a_random_half(run, drawn, part):
     pauses = []
     workflow, _ = failing(6)
-    run(chain("a", retries=9), workflows={"a": workflow}, backoff_s=1.0, sleep=pauses.append, rng=random.Random(1))
-    assert [1 <= round(pause / 2.0**n * 2, 1) <= 2 for n, pause in enumerate(pauses[:4])] == [True] * 4
-    assert all(pause + 0.1 >= 5.0 and pause <= 10.0 for pause in pauses[4:]), "the longest pause is 10 s"
-    assert len({pause / 2.0**n for n, pause in enumerate(pauses[:4])}) == 4
-    assert len(pauses) == 6
+    run(chain("a", retries=6), workflows={"a": workflow}, backoff_s=1.0, sleep=pauses.append, rng=Rng(drawn))
+    full = [pause / part for pause in pauses]
+    assert full == pytest.approx([1, 2, 4, 8, 10, 10], abs=0.3)
 
 
 def test_a_task_that_pauses_leaves_its_place_to_others(run, events):
@@ -427,11 +436,13 @@ def test_a_task_over_its_time_failed_that_attempt_and_is_told_so(run, events, ca
     def slow_once(params):
         calls.append(current())
         if len(calls) == 1:
+            left.append(threading.current_thread())
             told.wait(WAIT_S)
-            left.append(current().lost())
             return {"too": "late"}
         assert calls[0].lost()
+        assert not current().lost()
         told.set()
+        left[0].join(WAIT_S)
         return {"on": "time"}
 
     with caplog.at_level(logging.WARNING):
@@ -562,6 +573,17 @@ def test_an_output_that_cannot_be_kept_fails_the_task_and_is_not_tried_again(run
 def test_no_output_is_an_empty_one_and_tuples_are_lists(run):
     result = run(chain("a", "b"), workflows=give(a=None, b={"t": (1, 2)}))
     assert result["task_outputs"] == {"a": {}, "b": {"t": [1, 2]}}
+
+
+@pytest.mark.promise("W3")
+def test_a_thread_that_dies_without_an_answer_is_a_failed_attempt(run, monkeypatch):
+    def die(*_):
+        raise SystemExit
+
+    monkeypatch.setattr(runner, "_answer", die)
+    with pytest.raises(RunnerError, match="its thread ended without an answer"):
+        run(chain("a"), workflows=give(a={}))
+    assert run_job(Job.new("workflow:a"), workflows=give(a={})) == Retry("its thread ended without an answer")
 
 
 def test_a_traceback_goes_to_the_log_when_it_is_asked_for(run, caplog):
