@@ -576,6 +576,7 @@ def test_no_output_is_an_empty_one_and_tuples_are_lists(run):
 
 
 @pytest.mark.promise("W3")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_thread_that_dies_without_an_answer_is_a_failed_attempt(run, monkeypatch):
     def die(*_):
         raise SystemExit
