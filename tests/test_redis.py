@@ -55,15 +55,10 @@ class TestFakeRedisContract(QueueContract):
         return RedisQueue(fakeredis.FakeRedis(), clock=clock)
 
 
-class TestFakeRedisDecodingContract(QueueContract):
-    """A client that decodes its answers gives the same ones."""
-
-    def make_queue(self, clock: FakeClock) -> RedisQueue:
-        return RedisQueue(fakeredis.FakeRedis(decode_responses=True), clock=clock)
-
-
 @pytest.mark.real
 class TestRealRedisContract(QueueContract):
+    """With a client that decodes its answers, which must make no difference."""
+
     @pytest.fixture(autouse=True)
     def _server(self, server):
         self.server = server

@@ -43,34 +43,44 @@ from orch.job import (
     event_of_report,
     issued_lease,
 )
-from orch.queue import LEASE_S, MAX_CRASHES, RECLAIM_MAX, SWEEP_S
+from orch.queue import LEASE_S, MAX_CRASHES, RECLAIM_MAX, SLICE_MAX, SWEEP_S
 
 PREFIX = "orch:queue"
 VERSION_MIN = (6, 2)
 PURGE_SLICE = 250  # jobs, and at most so many bytes of records: well under 10 ms of the server's time (Q10)
 _PURGE_BYTES = 8 * 1024 * 1024
 _BLOCK_SHARE = 0.8  # of the socket time-out, that a blocking wait may last
+_BEAT_APART_S = 0.5
 _SILENT_S = 24 * 3600.0  # a worker that was silent for so long is forgotten even if nobody lists the workers
 
-_KEYS = (
-    "jobs",
-    "meta",
-    "pending",
-    "ready",
-    "delayed",
-    "leases",
-    "listed:pending",
-    "listed:running",
-    "listed:success",
-    "listed:failed",
-    "finished",
-    "vars",
-    "wake",
-    "workers",
-    "announced",
-    "quarantine",
-    "schedules",
+# The keys, in the order of KEYS: what scripts call them, what they are called in the store, their types.
+_KEYS = {
+    "JOBS": ("jobs", "hash"),
+    "META": ("meta", "hash"),
+    "PENDING": ("pending", "list"),
+    "READY": ("ready", "zset"),
+    "DELAYED": ("delayed", "zset"),
+    "LEASES": ("leases", "zset"),
+    "OF_PENDING": ("listed:pending", "zset"),
+    "OF_RUNNING": ("listed:running", "zset"),
+    "OF_SUCCESS": ("listed:success", "zset"),
+    "OF_FAILED": ("listed:failed", "zset"),
+    "FINISHED": ("finished", "zset"),
+    "WAKE": ("wake", "zset"),
+    "WORKERS": ("workers", "zset"),
+    "ANNOUNCED": ("announced", "hash"),
+    "QUARANTINE": ("quarantine", "hash"),
+    "SCHEDULES": ("schedules", "hash"),
+}
+_META = (
+    *("PLACE", "ESEC", "ENUM", "LEN", "HEAD_LEN", "ATTEMPTS", "FAILURES", "CRASHES", "PRIORITY", "RETRIES"),
+    *("TICKET", "AT", "ERROR_LEN", "RESULT_LEN", "SETTLED", "FLAG", "TOKEN", "EXPIRES", "WORKER"),
 )
+_NAMES = {
+    **{name: f"KEYS[{i}]" for i, name in enumerate((*_KEYS, "PROGRESS"), 1)},
+    **{name: str(i) for i, name in enumerate(_META, 1)},
+    "FIELDS": "'^(%l)" + " (%S+)" * 13 + " (%S+ %S) (%S) (%S+) (%S+) (.*)$'",
+}
 _FOLDER = Path(__file__).with_suffix("")
 _STATUS = {status.value: status for status in STATES}
 _PLACES = {
@@ -81,6 +91,7 @@ _PLACES = {
     "s": JobStatus.SUCCESS,
     "f": JobStatus.FAILED,
 }
+_LISTS = {status: b"%d" % (1 + list(_KEYS).index(f"OF_{status.name}")) for status in STATES}  # in KEYS
 _LETTERS = {
     JobStatus.PENDING: b"p",
     JobStatus.RUNNING: b"r",
@@ -134,14 +145,16 @@ class RedisQueue(BulkQueue):
         super().__init__(lease_s=lease_s, max_crashes=max_crashes, clock=clock)
         checks.check_id(key_prefix, "key_prefix")
         self.key_prefix = key_prefix
-        self._keys = {name: f"{key_prefix}:{name}".encode() for name in _KEYS}
+        self._keys = {name: f"{key_prefix}:{key}".encode() for name, (key, _) in _KEYS.items()}
         self._progress_prefix = f"{key_prefix}:progress:".encode()
         self._packed_keys = pack(self._keys.values())
         self._calls: dict[tuple[str, int], bytes] = {}  # what a script's call begins with, by extra keys
+        self._beats: dict[bytes, float] = {}  # worker -> when one was sent, on the monotonic clock
         self._next_at = 0.0  # on the monotonic clock: when the last empty exchange saw something come due
         self._wire = Wire(client, name=_name)
         try:
             self._check_server()
+            self._check_keys()
         except BaseException:
             self._wire.close()
             raise
@@ -168,7 +181,8 @@ class RedisQueue(BulkQueue):
         results: list[Job | OrchError] = []
         jobs: list[Job] = []
         reclaims = RECLAIM_MAX
-        head = [worker_id.encode(), b"%d" % to_us(lease_s), b"%d" % self.max_crashes]
+        worker = worker_id.encode()
+        head = [worker, self._beat(worker), b"%d" % to_us(lease_s), b"%d" % self.max_crashes]
         settled: set[str] = set()
         while True:
             args = [b"%d" % (n - len(jobs)), *head, b"%d" % reclaims, *_CRASHED, b"%d" % len(todo)]
@@ -190,6 +204,17 @@ class RedisQueue(BulkQueue):
             reclaims -= reclaimed
             if stopped is not None:
                 self._settle_once(stopped, settled)
+
+    def _beat(self, worker: bytes) -> bytes:
+        """The worker, if a beat of it is due: on the server's clock a few a second would say nothing new."""
+        if self._clock is None:
+            now = time.monotonic()
+            if now - self._beats.get(worker, -1.0) < _BEAT_APART_S:
+                return b""
+            if len(self._beats) > SLICE_MAX:
+                self._beats.clear()
+            self._beats[worker] = now
+        return worker
 
     def _reported(self, report: Report, answer: bytes) -> Job | OrchError:
         kind = answer[:1]
@@ -267,11 +292,11 @@ class RedisQueue(BulkQueue):
             return None
 
     def _list(self, status: JobStatus | None, limit: int) -> list[Job]:
-        letter = b"" if status is None else _LETTERS[status]
+        place = b"" if status is None else _LISTS[status]
         settled: set[str] = set()
         while True:  # again when a record turned out to be unreadable: the list must still be full
             jobs, whole = [], True
-            for answer in self._run("list", [letter, b"%d" % limit]):
+            for answer in self._run("list", [place, b"%d" % limit]):
                 if answer[:1] == b"X":
                     self._settle_once(answer, settled)
                     whole = False
@@ -332,7 +357,7 @@ class RedisQueue(BulkQueue):
 
     def schedule_cursor(self, key: str) -> str | None:
         checks.check_text(key, "schedule key", 1024)
-        tick: bytes | None = self._wire.command(b"HGET", self._keys["schedules"], key.encode())
+        tick: bytes | None = self._wire.command(b"HGET", self._keys["SCHEDULES"], key.encode())
         return None if tick is None else tick.decode()
 
     def advance_schedule(self, key: str, expected: str | None, tick: str) -> bool:
@@ -366,15 +391,15 @@ class RedisQueue(BulkQueue):
             timeout_s = due_s
         block_s = min(timeout_s, SWEEP_S, self._wire.timeout_s * _BLOCK_SHARE)
         if block_s > 0:
-            self._wire.command(b"BZPOPMIN", self._keys["wake"], b"%.3f" % max(block_s, 0.001))
+            self._wire.command(b"BZPOPMIN", self._keys["WAKE"], b"%.3f" % max(block_s, 0.001))
 
     # -- records that scripts did not write ----------------------------------------------------------------------
 
     def plant_record(self, job_id: str, raw: bytes) -> None:
         """Replace the stored form of a job by these bytes, as a fault of a store would: to test Q13."""
-        if not self._wire.command(b"HEXISTS", self._keys["meta"], job_id.encode()):
+        if not self._wire.command(b"HEXISTS", self._keys["META"], job_id.encode()):
             raise JobNotFound(f"no job {job_id!r} in this queue; plant_record replaces a stored record")
-        self._wire.command(b"HSET", self._keys["jobs"], job_id.encode(), raw)
+        self._wire.command(b"HSET", self._keys["JOBS"], job_id.encode(), raw)
 
     def _ask(self, script: str, job_id: str) -> bytes:
         """The answer about one job; again, as long as its record had to be settled first."""
@@ -478,6 +503,16 @@ class RedisQueue(BulkQueue):
         if info.get("loading") == "1":
             raise BackendUnavailable(f"{name} is loading its data; try again in a moment")
 
+    def _check_keys(self) -> None:
+        """Another program's key under one of our names would stop a script half-way."""
+        found = [kind.decode() for kind in self._run("key_types", [])]
+        for (key, kind), actual in zip(_KEYS.values(), found, strict=True):
+            if actual not in ("none", kind):
+                raise BackendUnavailable(
+                    f"{self._wire.name} has a {actual} under {self.key_prefix}:{key}, where the queue keeps a {kind}: "
+                    f"choose another key prefix"
+                )
+
     def _server_info(self) -> dict[str, str]:
         """What INFO says; empty for an emulation that has no INFO."""
         try:
@@ -496,31 +531,35 @@ _sources: dict[str, bytes] = {}
 
 
 def _script(name: str) -> bytes:
-    """A verb's script, with what all scripts share before it."""
+    """A verb's script as the server gets it: files included, names in capitals replaced (see prelude.lua), no prose."""
     if name not in _sources:
-        _sources[name] = b"\n".join((_FOLDER / f"{part}.lua").read_bytes() for part in ("prelude", name))
+        text = re.sub(r"^ *--.*\n", "", _included(name), flags=re.MULTILINE)
+        _sources[name] = re.sub(r"[A-Z_]{2,}", lambda found: _NAMES.get(found[0], found[0]), text).encode()
     return _sources[name]
+
+
+def _included(name: str) -> str:
+    text = (_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
+    return re.sub(r"^ *-- include (\w+)$", lambda line: _included(line[1]), text, flags=re.MULTILINE)
 
 
 def _new_record(job: Job) -> tuple[bytes, bytes]:
     """A job as it is first stored: its record, and what the queue must know of it."""
-    due = "- -" if job.not_before is None else " ".join(_instant(iso_to_us(job.not_before)))
-    error = _json_of(job.error)
-    result = _json_of(job.result)
-    record = (
+    head = (
         f'{{"v":1,"status":"pending","started_at":null,"finished_at":null,"attempts":{job.attempts},'
-        f'"failures":{job.failures},"crashes":{job.crashes},"max_retries":{job.max_retries},"priority":{job.priority},'
-        f'"not_before":{_json_of(job.not_before)},"error":{error},"result":{result}{_rest_of(job)}'
-    )
+        f'"failures":{job.failures},"crashes":{job.crashes},"not_before":{_json_of(job.not_before)},"error":'
+    ).encode()
+    error, result = _json_of(job.error).encode(), _json_of(job.result).encode()
+    due = "- -" if job.not_before is None else " ".join(_instant(iso_to_us(job.not_before)))
     esec, eus = _instant(iso_to_us(job.enqueued_at))
     known = (
-        f"{esec} {eus} {job.priority} {job.max_retries} {job.attempts} {job.failures} {job.crashes} "
-        f"{_size(error)} {_size(result)} {due}"
+        f"{esec} {eus} {job.priority} {len(head)} {job.attempts} {job.failures} {job.crashes} {job.priority} "
+        f"{job.max_retries} {len(error)} {len(result)} {due}"
     )
-    return record.encode(), known.encode()
+    return b"".join((head, error, b',"result":', result, _rest_of(job))), known.encode()
 
 
-def _rest_of(job: Job) -> str:
+def _rest_of(job: Job) -> bytes:
     """What of a record never changes, from the comma on."""
     rest = {
         "id": job.id,
@@ -528,12 +567,14 @@ def _rest_of(job: Job) -> str:
         "tenant_id": job.tenant_id,
         "schedule_id": job.schedule_id,
         "enqueued_at": job.enqueued_at,
+        "max_retries": job.max_retries,
         "params": job.params,
+        "priority": job.priority,
         "timeout_s": job.timeout_s,
     }
     if job.extra:
         rest |= job.extra
-    return "," + _dump(rest)[1:]
+    return b"," + _dump(rest)[1:].encode()
 
 
 def _restored(job_id: str, raw: bytes, job: Job) -> list[bytes]:
@@ -555,9 +596,8 @@ def _restored(job_id: str, raw: bytes, job: Job) -> list[bytes]:
         *due,
         _json_of(job.error),
         _json_of(job.result),
-        _rest_of(job),
     )
-    return [job_id.encode(), raw, *(text.encode() for text in texts)]
+    return [job_id.encode(), raw, *(text.encode() for text in texts), _rest_of(job), _LISTS[job.status]]
 
 
 def _packed_report(report: Report) -> tuple[bytes, ...]:
@@ -579,10 +619,6 @@ def _instant(us: int) -> tuple[str, str]:
 
 def _json_of(value: Any) -> str:
     return "null" if value is None else _dump(value)
-
-
-def _size(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode())
 
 
 def _job_of(answer: bytes) -> Job:
@@ -607,7 +643,7 @@ def _job_of(answer: bytes) -> Job:
     data["extra"] = extra
     data["lease"] = None
     if status is JobStatus.RUNNING:
-        token, expires, worker = meta.split(b" ", 18)[16:]
+        token, expires, worker = meta.split(b" ", 19)[17:]
         data["lease"] = issued_lease(data["id"], int(token), worker.decode(), int(expires))
     job = object.__new__(Job)
     job.__dict__.update(data)

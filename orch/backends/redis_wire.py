@@ -183,13 +183,16 @@ def client_of(url: str, *, shown_url: str) -> Any:
         raise problem
     if parts.scheme.lower() == "redis+sentinel":
         return _sentinel_client(url, problem)
+    timeouts = {"socket_timeout": SOCKET_TIMEOUT_S}
     if parts.scheme.lower() == "unix":
         if not parts.path:
             raise problem
     elif not re.fullmatch(r"/?[0-9]*", parts.path):  # redis-py would take any other text for database 0
         raise problem
+    else:
+        timeouts["socket_connect_timeout"] = SOCKET_TIMEOUT_S
     try:
-        return redis.Redis.from_url(url, socket_timeout=SOCKET_TIMEOUT_S, socket_connect_timeout=SOCKET_TIMEOUT_S)
+        return redis.Redis.from_url(url, **timeouts)
     except Exception:  # its messages may show parts of a password
         raise problem from None
 

@@ -1,64 +1,70 @@
--- Accept new jobs. ARGV 3...: per job its id, the record, and the meta's first fields with the due time:
--- "esec eus priority retries attempts failures crashes elen rlen due_s due_us"; due_s '-' when it is not delayed.
+-- Accept new jobs. ARGV 3...: per job its id, the record, and for meta "esec eus priority", "hlen attempts failures
+-- crashes priority retries", "elen rlen", "due_s due_us" in one text; due_s is - when it is not delayed.
 -- Answers how many were new.
-local count = (#ARGV - 2) / 3
-local ids = {}
-for i = 1, count do
-  ids[i] = ARGV[3 * i]
+-- include prelude
+local asked = {'\0n', '\0token', '\0next', '\0idle'}
+for i = 3, #ARGV, 3 do
+  asked[#asked + 1] = ARGV[i]
 end
-local metas = call('HMGET', META, unpack(ids))
-local fresh, taken = {}, {}
-for i = 1, count do
-  if not metas[i] and not taken[ids[i]] then
-    taken[ids[i]] = true
-    fresh[#fresh + 1] = i
-    ids[#fresh] = ids[i]
+local found = call('HMGET', META, unpack(asked))
+-- include recall
+local new, ids, taken = {}, {}, {}
+for i = 5, #asked do
+  local id = asked[i]
+  if not found[i] and not taken[id] then
+    taken[id] = true
+    ids[#ids + 1] = id
+    new[#new + 1] = 3 * (i - 4)
   end
 end
-if #fresh == 0 then
+if not ids[1] then
   return 0
 end
 -- A record without meta was written by another program: its id is known too, and adopted when it is met.
-local raws = call('HMGET', JOBS, unpack(ids, 1, #fresh))
-local new = {}
-for i = 1, #fresh do
-  if not raws[i] then
-    new[#new + 1] = fresh[i]
+local foreign = call('HMGET', JOBS, unpack(ids))
+for i = #ids, 1, -1 do
+  if foreign[i] then
+    table.remove(ids, i)
+    table.remove(new, i)
   end
 end
-if #new == 0 then
+if not ids[1] then
   return 0
 end
-promote()
-local last = call('HINCRBY', VARS, 'n', #new) - #new
-local records, fields, listed, line, ready, delayed = {}, {}, {}, {}, {}, {}
-for i = 1, #new do
-  local id, raw = ARGV[3 * new[i]], ARGV[3 * new[i] + 1]
-  local esec, eus, priority, retries, attempts, failures, crashes, elen, rlen, due_s, due_us = match(
-    ARGV[3 * new[i] + 2], '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$')
-  local enum = format('%s%012.0f', eus, last + i)
-  local at, due = int(now), tonumber(due_s)
-  local where, ticket = 'l', format('%016.0f', last + i)
+if next_us <= now then
+  local promoted
+  -- include promote
+end
+local records, metas, listed, line, ready, delayed = {}, {}, {}, {}, {}, {}
+for i = 1, #ids do
+  local id, raw = ids[i], ARGV[new[i] + 1]
+  local esec, eus, priority, counters, lengths, due_s, due_us = match(ARGV[new[i] + 2],
+    '^(%S+) (%S+) (%S+) (%S+ %S+ %S+ %S+ %S+ %S+) (%S+ %S+) (%S+) (%S+)$')
+  last = last + 1
+  local place, ticket, at = 'l', format('%016.0f', last), nil
+  local enum, due = eus .. sub(ticket, 5), tonumber(due_s)
   if due and (due > now_s or (due == now_s and tonumber(due_us) > now_us)) then
-    where, ticket, at = 'd', '-', due_us
+    place, ticket, at = 'd', '-', due_us
     delayed[#delayed + 1] = due_s
     delayed[#delayed + 1] = due_us .. sub(enum, 7) .. id
+    next_us = math.min(next_us, due * 1000000 + due_us)
   elseif priority == '0' then
     line[#line + 1] = id
   else
-    where = 'z'
+    place = 'z'
     ready[#ready + 1] = 0 - priority
     ready[#ready + 1] = ticket .. id
   end
-  records[2 * i - 1], records[2 * i] = id, raw
-  fields[2 * i - 1] = id
-  fields[2 * i] = concat({where, esec, enum, priority, retries, attempts, failures, crashes, ticket, at, elen, rlen,
-    #raw, '- - - - - '}, ' ')
-  listed[2 * i - 1], listed[2 * i] = esec, enum .. id
+  local k = 2 * i
+  records[k - 1], records[k] = id, raw
+  metas[k - 1], metas[k] = id, place .. ' ' .. esec .. ' ' .. enum .. ' ' .. #raw .. ' ' .. counters .. ' ' .. ticket
+    .. ' ' .. (at or format('%.0f', now)) .. ' ' .. lengths .. ' - - - - - '
+  listed[k - 1], listed[k] = esec, enum .. id
 end
+-- include numbers
 call('HSET', JOBS, unpack(records))
-call('HSET', META, unpack(fields))
-call('ZADD', LISTED.l, unpack(listed))
+call('HSET', META, unpack(metas))
+call('ZADD', OF_PENDING, unpack(listed))
 if line[1] then
   call('RPUSH', PENDING, unpack(line))
 end
@@ -68,5 +74,5 @@ end
 if delayed[1] then
   call('ZADD', DELAYED, unpack(delayed))
 end
-wake()
-return #new
+-- include wake
+return #ids

@@ -1,5 +1,6 @@
 -- Keep leases. ARGV 3 lease in us, then per lease: id, token.
 -- Answers for each the expiry and the worker of the lease that is now in force, or N, L, Q record.
+-- include prelude
 local expires = now + ARGV[3]
 local answers = {}
 for i = 4, #ARGV, 2 do
@@ -14,12 +15,12 @@ for i = 4, #ARGV, 2 do
     answer = 'L'
   else
     if tonumber(m[EXPIRES]) < expires then
-      m[EXPIRES] = int(expires)
+      m[EXPIRES] = format('%.0f', expires)
       call('HSET', META, id, concat(m, ' '))
       call('ZADD', LEASES, m[EXPIRES], token .. id)
     end
     if m[WORKER] ~= '' then
-      call('ZADD', WORKERS, int(now), m[WORKER])
+      call('ZADD', WORKERS, format('%.0f', now), m[WORKER])
     end
     answer = m[EXPIRES] .. ' ' .. m[WORKER]
   end

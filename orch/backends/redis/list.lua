@@ -1,9 +1,10 @@
--- The newest jobs. ARGV 3 p r s f, or '' for all states; 4 how many at most. Answers meta \n record, or X, of each.
+-- The newest jobs. ARGV 3 which key is the list of their state, or '' for all four; 4 how many at most. Answers meta \n record, or X, of each.
+-- include prelude
+-- include job
 local limit = tonumber(ARGV[4])
 local members = {}
 if ARGV[3] ~= '' then
-  local state = ARGV[3] == 'p' and 'l' or ARGV[3]
-  members = call('ZREVRANGE', LISTED[state], 0, limit - 1)
+  members = call('ZREVRANGE', KEYS[tonumber(ARGV[3])], 0, limit - 1)
 else  -- four lists in order are merged
   local lists, at = {}, {1, 1, 1, 1}
   for i = 1, 4 do
@@ -39,7 +40,7 @@ for first = 1, #members, 1000 do
   for i = 1, #ids do
     local m = {match(metas[i] or '', FIELDS)}
     local raw = raws[i] or ''
-    if m[1] and parts(m, raw) then
+    if m[1] and sound(m, raw) then
       answers[#answers + 1] = metas[i] .. '\n' .. raw
     elseif m[1] then
       answers[#answers + 1] = 'X' .. ids[i] .. '\n' .. raw

@@ -1,7 +1,8 @@
 -- Forget final jobs. ARGV 3 age in us, 4 how many at most, 5 how many bytes of records at most, then ids whose
--- progress keys are KEYS 18 and on. Answers how many were removed, whether to come back, and the ids that were left
+-- progress keys are KEYS 17 and on. Answers how many were removed, whether to come back, and the ids that were left
 -- because their progress keys must be named.
-local before = '(' .. int(now - ARGV[3])
+-- include prelude
+local before = '(' .. format('%.0f', now - ARGV[3])
 local limit, bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
 local gone, lists, left = {}, {s = {}, f = {}}, {}
 
@@ -17,7 +18,7 @@ for i = 6, #ARGV do
   local at = call('ZSCORE', FINISHED, ARGV[i])
   if at and tonumber(at) < now - ARGV[3] then
     forget(ARGV[i], {match(call('HGET', META, ARGV[i]) or '', FIELDS)})
-    call('UNLINK', KEYS[12 + i])
+    call('UNLINK', KEYS[11 + i])
   end
 end
 
@@ -51,10 +52,10 @@ if gone[1] then
   call('HDEL', META, unpack(gone))
   call('ZREM', FINISHED, unpack(gone))
   if lists.s[1] then
-    call('ZREM', LISTED.s, unpack(lists.s))
+    call('ZREM', OF_SUCCESS, unpack(lists.s))
   end
   if lists.f[1] then
-    call('ZREM', LISTED.f, unpack(lists.f))
+    call('ZREM', OF_FAILED, unpack(lists.f))
   end
 end
 return {#gone, more, unpack(left)}

@@ -1,4 +1,5 @@
 -- The quarantine: number, id, record of each.
+-- include prelude
 local held = call('HGETALL', QUARANTINE)
 local answers = {}
 for i = 1, #held, 2 do

@@ -1,5 +1,6 @@
 -- One snapshot in numbers: jobs per state in the order of a job's life, delayed ones, those in quarantine, and how
 -- long ago in us the oldest of the heads took its ticket, or ''. Each priority has one head: its lowest ticket.
+-- include prelude
 local oldest
 
 local function look(id)
@@ -21,5 +22,5 @@ local first = not returned and call('LINDEX', PENDING, 0)
 if first then
   look(first)
 end
-return {call('ZCARD', LISTED.l), call('ZCARD', LISTED.r), call('ZCARD', LISTED.s), call('ZCARD', LISTED.f),
-  call('ZCARD', DELAYED), call('HLEN', QUARANTINE), oldest and int(now - oldest) or ''}
+return {call('ZCARD', OF_PENDING), call('ZCARD', OF_RUNNING), call('ZCARD', OF_SUCCESS), call('ZCARD', OF_FAILED),
+  call('ZCARD', DELAYED), call('HLEN', QUARANTINE), oldest and format('%.0f', now - oldest) or ''}

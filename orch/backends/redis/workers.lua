@@ -1,6 +1,7 @@
 -- The workers that beat within ARGV 3 us; the others are forgotten. Answers how many there are, then per worker its
 -- id, last beat, what it announced or ''; then per running job its worker and its id.
-local dead = call('ZRANGEBYSCORE', WORKERS, '-inf', '(' .. int(now - ARGV[3]))
+-- include prelude
+local dead = call('ZRANGEBYSCORE', WORKERS, '-inf', '(' .. format('%.0f', now - ARGV[3]))
 for i = 1, #dead do
   call('ZREM', WORKERS, dead[i])
   call('HDEL', ANNOUNCED, dead[i])
