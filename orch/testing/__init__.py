@@ -13,11 +13,20 @@ from orch.testing.clock import FakeClock
 
 if TYPE_CHECKING:
     from orch.testing.contract import QueueContract
+    from orch.testing.kit import Verified, verify
+    from orch.testing.machine import QueueMachine
+    from orch.testing.report import ContractViolation
+    from orch.testing.trace import Trace
 
-__all__ = ["FakeClock", "QueueContract"]
+__all__ = ["ContractViolation", "FakeClock", "QueueContract", "QueueMachine", "Trace", "Verified", "verify"]
 
 _LAZY = {
+    "ContractViolation": "orch.testing.report",
     "QueueContract": "orch.testing.contract",
+    "QueueMachine": "orch.testing.machine",
+    "Trace": "orch.testing.trace",
+    "Verified": "orch.testing.kit",
+    "verify": "orch.testing.kit",
 }
 
 

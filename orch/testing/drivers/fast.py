@@ -1,0 +1,321 @@
+"""The fast driver: swarms of random operations, then delta debugging of the recorded trace.
+
+Each trace takes a random part of the operations (a swarm: what is left out cannot get in the way of what is left in)
+and ends with a look at everything and a delivery of all that should still come. A failing trace is made 1-minimal: no
+step can be dropped, no argument lowered, no bulk form said as single ones, and it still breaks the same promise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from orch.testing.machine import Operation, QueueMachine, Run, Step, Store, Violation
+from orch.testing.trace import Trace, generator
+
+STEPS = 50  # of a trace, before its end
+_ALWAYS = "ED"  # operations without which nothing happens
+EXHAUSTIVE_RUNS = 800  # programs that are tried at the end of shrinking
+_SWARM = 0.6  # how likely each other operation is in a trace
+
+
+@dataclass(slots=True)
+class Failure:
+    """A trace that broke a promise; its last step is the one that shows it."""
+
+    violation: Violation
+    steps: list[Step]
+    seed: int
+    found_after: int = 0  # traces
+    runs: int = 0  # that shrinking took
+    unshrunk: int = 0  # steps, as it was found
+
+    @property
+    def trace(self) -> Trace:
+        return trace_of(self.steps, self.seed)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What an exploration did."""
+
+    traces: int = 0
+    steps: int = 0
+    coverage: list[int] = field(default_factory=list)
+    failure: Failure | None = None
+
+
+def trace_of(steps: Iterable[Step], seed: int = 0) -> Trace:
+    return Trace(tuple((op.code, args) for op, args in steps), seed)
+
+
+def steps_of(machine: QueueMachine, trace: Trace) -> list[Step]:
+    """The steps of a trace on this machine; operations that it does not have are left out."""
+    return [(machine.by_code[code], args) for code, args in trace.steps if code in machine.by_code]
+
+
+def explore(
+    machine: QueueMachine,
+    store: Store,
+    *,
+    traces: int,
+    seed: int = 0,
+    steps: int = STEPS,
+    shrink: bool = True,
+    stop: Callable[[], bool] | None = None,
+) -> Outcome:
+    """Run so many traces, or until one fails or `stop()`; the failing one is shrunk."""
+    outcome = Outcome(coverage=[0] * machine.rows)
+    for n in range(traces):
+        if stop is not None and stop():
+            break
+        run = Run(machine, store, outcome.coverage)
+        try:
+            if n % CROWD_EVERY in CROWDS:
+                wander_in_a_crowd(run, generator(seed, n), CROWDS[n % CROWD_EVERY])
+            else:
+                wander(run, generator(seed, n), steps)
+        except Violation as violation:
+            failure = Failure(violation, run.steps, seed, found_after=n + 1, unshrunk=len(run.steps))
+            outcome.failure = minimal(machine, store, failure) if shrink else failure
+        finally:
+            outcome.traces += 1
+            outcome.steps += len(run.steps)
+            run.close()
+        if outcome.failure is not None:
+            break
+    return outcome
+
+
+def wander(run: Run, rng: Callable[[], float], steps: int) -> None:
+    """One trace: a swarm of operations and of their arguments, then the end.
+
+    Small arguments are drawn more often than large ones: they are the simple cases, and newer leases.
+    """
+    machine = run.machine
+    menu: list[tuple[Operation, tuple[int, ...]]] = []
+    ids = 1 + int(rng() * 4)
+    for op in machine.operations:
+        if op.code in _ALWAYS or rng() < _SWARM:
+            domains = tuple([domain if rng() < _SWARM else 1 for domain in op.domains])
+            if op.on_job:
+                domains = (ids, *domains[1:])
+            elif len(domains) == 1:
+                domains = op.domains
+            menu += [(op, domains)] * op.weight
+    size = len(menu)
+    do, done, delivered = run.do, run.steps, run.delivered
+    for _ in range(3 * steps):  # some cannot be done when they are drawn
+        op, domains = menu[int(rng() * size)]
+        if op.on_job or len(domains) > 1:
+            drawn = [int((x := rng()) * x * domain) for domain in domains]
+            if op.leased:
+                if not delivered:
+                    continue
+                drawn[0] = delivered[int(rng() * len(delivered))]
+            elif op.on_job:
+                drawn[0] = int(rng() * ids)
+            do(op, tuple(drawn))
+        elif domains:
+            do(op, (int(rng() * domains[0]),))
+        else:
+            do(op, ())
+        if len(done) >= steps:
+            break
+    for op, args in ending(machine, ids):
+        do(op, args)
+
+
+def wander_in_a_crowd(run: Run, rng: Callable[[], float], plan: str) -> None:
+    """One trace with more jobs than a slice, a list or a reclaim takes at once: a plan, with digressions."""
+    by_code = run.machine.by_code
+    for place in range(0, len(plan), 3):
+        code, args = plan[place], tuple(int(digit) for digit in plan[place + 1 : place + 3])
+        if code in by_code:
+            op = by_code[code]
+            run.do(op, args[: len(op.domains)])
+        op = by_code.get("HIeADPlcLn"[int(rng() * 30) // 3])
+        if op is not None and rng() < 0.3:
+            run.do(op, tuple([int((x := rng()) * x * domain) for domain in op.domains]))
+    for op, args in ending(run.machine, 1):
+        run.do(op, args)
+
+
+#: Plans for traces in a crowd, by the number of the trace: three characters a step, arguments that are not taken 0.
+CROWDS = {
+    20: "C00H10H00A20D00L00l00A40D00D00c00L00",  # leases that end in two groups, taken back a hundred at a time
+    40: "C10H01I00A00P00L00",  # more reports and purges than a slice
+    60: "C10H02e10A10D00L00H00I10c00",  # more extensions
+}
+CROWD_EVERY = 500  # traces, after which the plans come again
+
+
+def ending(machine: QueueMachine, ids: int) -> Sequence[Step]:
+    """The delivery of all that should still come, and a look at everything."""
+    by_code = machine.by_code
+    plan = [("A", (7,)), *[("D", (0, 0))] * (ids + 1), ("L", ())]
+    return [(by_code[code], args) for code, args in plan if code in by_code]
+
+
+def replay(machine: QueueMachine, store: Store, steps: Iterable[Step]) -> tuple[list[Step], Violation | None]:
+    """Do these steps, leaving out what cannot be done; the steps that were done, and what they broke."""
+    run = Run(machine, store)
+    try:
+        for op, args in steps:
+            run.do(op, args)
+    except Violation as violation:
+        return run.steps, violation
+    finally:
+        run.close()
+    return run.steps, None
+
+
+# -- making it small -------------------------------------------------------------------------------------------------
+
+
+def minimal(machine: QueueMachine, store: Store, failure: Failure) -> Failure:
+    """A 1-minimal trace that breaks the same promise."""
+    best = failure
+
+    def try_(steps: Sequence[Step]) -> bool:
+        nonlocal best
+        done, violation = replay(machine, store, steps)
+        failure.runs += 1
+        if violation is None:
+            return False
+        if _size(done) >= _size(best.steps):
+            return False
+        best = Failure(violation, done, failure.seed, failure.found_after, 0, failure.unshrunk)
+        return True
+
+    while _pass(machine, lambda: best.steps, try_):
+        pass
+    if _shorter(machine, store, best.steps, try_):
+        while _pass(machine, lambda: best.steps, try_):
+            pass
+    best.runs = failure.runs
+    blame(machine, store, best)
+    return best
+
+
+def blame(machine: QueueMachine, store: Store, failure: Failure) -> None:
+    """No step of a minimal program can be left out: one that should have changed nothing is the culprit."""
+    run = Run(machine, store)
+    run.culprits = []
+    try:
+        for op, args in failure.steps:
+            run.do(op, args)
+    except Violation as violation:
+        for (op, _), promise in zip(run.steps[:-1], run.culprits, strict=False):
+            if promise is not None and promise != violation.promise:
+                sentence = f"{op.name} should have changed nothing; then {violation.sentence}"
+                failure.violation = Violation(promise, sentence, violation.expected, violation.actual)
+    finally:
+        run.close()
+
+
+def _size(steps: Sequence[Step]) -> tuple[int, int]:
+    """Fewer steps are smaller; of as many, those with smaller arguments."""
+    return len(steps), sum(sum(args) for _, args in steps) + sum(40 for op, _ in steps if op.singles is not None)
+
+
+def _pass(machine: QueueMachine, now: Callable[[], list[Step]], try_: Callable[[Sequence[Step]], bool]) -> bool:
+    """One round of everything that can make it smaller; did anything?"""
+    before = now()
+    # chunks, from large to single steps, from the end: what comes late is more often needless
+    size = max(1, len(now()) // 2)
+    while True:
+        place = len(now()) - size
+        while place >= 0:
+            steps = now()
+            place = min(place, len(steps) - size)
+            if place < 0:
+                break
+            try_(steps[:place] + steps[place + size :])
+            place -= size
+        if size == 1:
+            break
+        size //= 2
+    # pairs, which only together are needless
+    if len(now()) <= 16:
+        first = 0
+        while first < len(now()):
+            second = first + 1
+            while second < len(now()):
+                steps = now()
+                if not try_(steps[:first] + steps[first + 1 : second] + steps[second + 1 :]):
+                    second += 1
+            first += 1
+    # a bulk form as single ones: as one of them, or as all of them, perhaps with another step less
+    place = 0
+    while place < len(now()):
+        steps = now()
+        op, args = steps[place]
+        if op.singles is not None:
+            singles = [(machine.by_code[code], more) for code, more in op.singles(*args) if code in machine.by_code]
+            before_it, after_it = steps[:place], steps[place + 1 :]
+            others = len(before_it) + len(after_it)
+            for instead in (*([single] for single in singles), singles):
+                if try_(before_it + instead + after_it) or (
+                    others <= 16
+                    and any(
+                        try_(before_it[:skip] + before_it[skip + 1 :] + instead + after_it)
+                        if skip < place
+                        else try_(before_it + instead + after_it[: skip - place] + after_it[skip - place + 1 :])
+                        for skip in range(others)
+                    )
+                ):
+                    break
+        place += 1
+    # smaller arguments
+    place = 0
+    while place < len(now()):
+        for which in range(len(now()[place][1])):
+            low = 0
+            while place < len(now()):
+                steps = now()
+                op, args = steps[place]
+                if which >= len(args) or low >= args[which]:
+                    break
+                lower = (*args[:which], low, *args[which + 1 :])
+                if try_([*steps[:place], (op, lower), *steps[place + 1 :]]):
+                    break
+                low += 1
+        place += 1
+    _rename(now, try_)
+    return now() is not before
+
+
+def _shorter(machine: QueueMachine, store: Store, steps: list[Step], try_: Callable[[Sequence[Step]], bool]) -> bool:
+    """A shorter program of these same steps in another order or number, at most four long, by trying them all."""
+    own = list(dict.fromkeys(steps))
+    budget = EXHAUSTIVE_RUNS
+    level: list[list[Step]] = [[]]
+    for length in range(1, min(5, len(steps))):
+        programs = []
+        for prefix in level:
+            for step in own:
+                budget -= 1
+                if budget < 0:
+                    return False
+                program = [*prefix, step]
+                done, violation = replay(machine, store, program)
+                if violation is not None:
+                    return try_(program)
+                if len(done) == length:  # else the step could not be done here
+                    programs.append(program)
+        level = programs
+    return False
+
+
+def _rename(now: Callable[[], list[Step]], try_: Callable[[Sequence[Step]], bool]) -> None:
+    """The same program with a smaller id in all its steps."""
+    for high in (3, 2, 1):
+        for low in range(high):
+            steps = now()
+            renamed = [
+                (op, (low, *args[1:])) if op.on_job and op.domains and args and args[0] == high else (op, args)
+                for op, args in steps
+            ]
+            if renamed != steps:
+                try_(renamed)

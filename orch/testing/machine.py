@@ -1,0 +1,252 @@
+"""A machine as data: operations with argument domains, what a right queue answers, and one queue under them.
+
+An `Operation` binds small numbers to values that make sense now (or says that it cannot be done now), takes the step on
+the model, does the same to the queue, and judges the answer. Faults are operations like the others; the table is in
+`operations`. Drivers choose the numbers. Nothing here draws a random number or reads a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from orch.job import Job, Lease
+from orch.queue import LEASE_S, MAX_CRASHES, PersistentQueue
+from orch.testing.blame import idle
+from orch.testing.capabilities import checked_capabilities
+from orch.testing.clock import FakeClock
+from orch.testing.model import PLACES, Model, ModelJob, Watch
+
+Args = tuple[int, ...]
+Step = tuple["Operation", Args]
+
+IDS = ("a", "b", "c", "d")
+FORGED = 3  # the "age" of a lease that was never given
+MOODS = ("empty queue", "nothing to answer", "something to answer")
+
+
+def us(seconds: float) -> int:
+    """Seconds in whole microseconds."""
+    return round(seconds * 1_000_000)
+
+
+class Store(Protocol):
+    """How the machine gets at a queue: a callable that makes one, and hooks that it may have as attributes.
+
+    - `second_client(queue)`: another client of the same store;
+    - `reopen(queue)`: the same store, closed and opened again;
+    - `plant_record(queue, job_id, raw)`: put these bytes in place of a stored record (may also be the queue's own);
+    - `die(queue, n, verb)`: do `verb(queue)` as a client that dies at its n-th step in the store; returns the client to
+      go on with, and whether it died. Between two steps of a verb is where queues lose jobs.
+
+    Operations whose hook is missing are left out.
+    """
+
+    def __call__(self, clock: FakeClock, /) -> PersistentQueue: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Operation:
+    """One thing that can be done, as data.
+
+    `domains` says how many values each argument has; 0 is the simplest, so that lowering simplifies.
+    `bind(run, *args)` gives the values for `step` and `call`, or None when it cannot be done now.
+    `step(model, *values)` is the model's answer, `call(run, *values)` the queue's; `judge` compares them.
+    """
+
+    name: str
+    code: str  # one letter, in tokens
+    domains: Args
+    bind: Callable[..., tuple[Any, ...] | None]
+    step: Callable[..., Any]
+    call: Callable[..., Any]
+    judge: Callable[[Run, Operation, tuple[Any, ...], Any, Any], None]
+    show: Callable[..., str]  # the call as Python: (script, *values)
+    weight: int = 4
+    needs: frozenset[str] = frozenset()
+    verb: str = ""  # a verb that the queue's class must override, for a bulk form
+    hook: str = ""  # a hook that the store must have
+    on_job: bool = True  # the first value is a job's id
+    leased: bool = False  # the first argument is a job that was delivered before, the second the age of a lease
+    singles: Callable[..., list[tuple[str, Args]]] | None = None  # a bulk form as single forms, to shrink
+    row: int = field(default=0)  # where its coverage begins
+
+
+class Violation(Exception):
+    """The queue said something that no right queue says."""
+
+    def __init__(self, promise: str, sentence: str, expected: Any, actual: Any) -> None:
+        super().__init__(promise, sentence)
+        self.promise = promise
+        self.sentence = sentence
+        self.expected = expected
+        self.actual = actual
+
+
+class Run:
+    """One queue, its clock, its model and its watch, under operations one after the other."""
+
+    __slots__ = (
+        "clients",
+        "clock",
+        "coverage",
+        "crowd",
+        "culprits",
+        "delivered",
+        "given",
+        "ignored",
+        "last_in",
+        "last_out",
+        "leased",
+        "machine",
+        "model",
+        "place",
+        "purges",
+        "steps",
+        "store",
+        "watch",
+    )
+
+    def __init__(self, machine: QueueMachine, store: Store, coverage: list[int] | None = None) -> None:
+        self.machine = machine
+        self.store = store
+        self.clock = FakeClock()
+        queue = store(self.clock)
+        self.clients = [queue]
+        second = getattr(store, "second_client", None)
+        if second is not None:
+            self.clients.append(second(queue))
+        leases = "lease" in machine.capabilities
+        self.model = Model(
+            us(self.clock.now),
+            lease_us=us(getattr(queue, "lease_s", LEASE_S)),
+            max_crashes=getattr(queue, "max_crashes", MAX_CRASHES) if "crashes" in machine.capabilities else 1 << 30,
+            leases=leases,
+        )
+        self.watch = Watch()
+        self.given: dict[str, list[Lease]] = {}  # every lease ever given, by job, oldest first
+        self.delivered: list[int] = []  # the jobs that have any, by their place in IDS
+        self.crowd: list[Lease] = []  # those of the many jobs of a crowd
+        self.steps: list[Step] = []
+        self.coverage = [0] * machine.rows if coverage is None else coverage
+        self.ignored = machine.ignored
+        self.last_in: Any = None  # what a caller handed in, and what he was handed last: both are his
+        self.last_out: Any = None
+        self.place = 0
+        self.leased = False
+        self.purges = 0
+        self.culprits: list[str | None] | None = None  # a list: note for each step why it should have changed nothing
+
+    def do(self, op: Operation, args: Args) -> bool:
+        """Do it, if it can be done now. Raises `Violation`."""
+        values = op.bind(self, *args)
+        if values is None:
+            return False
+        model = self.model
+        if op.on_job:
+            self.place = place = model.place(values[0])
+            expected = op.step(model, *values)
+        else:
+            expected = op.step(model, *values)
+            place = 0 if not model.jobs else 2 if expected else 1
+        self.coverage[op.row + place] += 1
+        self.steps.append((op, args))
+        if self.culprits is not None:
+            self.culprits.append(idle(op, expected, place=self.place, leased=self.leased, silent=model.silent))
+        try:
+            actual = op.call(self, *values)
+        except Exception as error:
+            actual = error
+        op.judge(self, op, values, expected, actual)
+        return True
+
+    def close(self) -> None:
+        for client in self.clients:
+            client.close()
+
+    def own_lease(self, lease_s: float | None) -> int:
+        """A lease time in microseconds; None is the queue's own."""
+        if lease_s is None:
+            own = self.model.lease_us
+            assert own is not None
+            return own
+        return us(lease_s)
+
+    def lease(self, job: int, age: int) -> Lease | None:
+        """The lease of a job that was given `age` deliveries before its last one; the forged one has age 3."""
+        leases = self.given.get(IDS[job])
+        if not leases:
+            return None
+        if age == FORGED:
+            return replace(leases[-1], token=leases[-1].token + 1)
+        return leases[-1 - age] if age < len(leases) else None
+
+    # -- comparing ---------------------------------------------------------------------------------------------------
+
+    def same(self, expected: ModelJob | dict[str, Any], actual: Any) -> bool:
+        fields = expected.fields if isinstance(expected, ModelJob) else expected
+        if actual.__class__ is not Job:
+            return isinstance(actual, Job) and not self.differences(fields, actual)
+        return bool(actual.__dict__ == fields) or not self.differences(fields, actual)
+
+    def same_jobs(self, expected: list[ModelJob], actual: Any) -> bool:
+        if not isinstance(actual, list) or len(actual) != len(expected):
+            return False
+        for job, found in zip(expected, actual, strict=True):
+            if found.__class__ is Job and found.__dict__ == job.fields:
+                continue
+            if not isinstance(found, Job) or self.differences(job.fields, found):
+                return False
+        return True
+
+    def differences(self, fields: dict[str, Any], actual: Any) -> dict[str, tuple[Any, Any]]:
+        """Field by field what should be and what is, without what this queue does not promise."""
+        return {
+            name: (should, getattr(actual, name, None))
+            for name, should in fields.items()
+            if name not in self.ignored and should != getattr(actual, name, None)
+        }
+
+
+class QueueMachine:
+    """The operations that fit a queue: what it can do, and the bulk forms that its class has of its own."""
+
+    def __init__(self, operations: Iterable[Operation], capabilities: frozenset[str]) -> None:
+        self.capabilities = capabilities
+        self.delays = "delay" in capabilities
+        self.priorities = "priority" in capabilities
+        self.operations = tuple(replace(op, row=n * len(PLACES)) for n, op in enumerate(operations))
+        self.by_code = {op.code: op for op in self.operations}
+        self._own = frozenset(op.verb for op in self.operations if op.verb)
+        self.rows = len(self.operations) * len(PLACES)
+        ignored = set()
+        if "lease" not in capabilities:
+            ignored.add("lease")
+        if "crashes" not in capabilities:
+            ignored.add("crashes")
+        self.ignored = frozenset(ignored)
+
+    def has(self, verb: str) -> bool:
+        """Does the queue's class have this bulk form of its own?"""
+        return verb in self._own
+
+    @classmethod
+    def of(cls, store: Store, capabilities: Iterable[str] | None = None) -> QueueMachine:
+        """The machine for the queues that `store` makes (one is made, looked at, and closed)."""
+        from orch.testing.operations import OPERATIONS  # which are made of what is above
+
+        given = checked_capabilities(capabilities)
+        queue = store(FakeClock())
+        try:
+            kind = type(queue)
+            fit = [
+                op
+                for op in OPERATIONS
+                if op.needs <= given
+                and (not op.verb or getattr(kind, op.verb, None) is not getattr(PersistentQueue, op.verb))
+                and (not op.hook or hasattr(store, op.hook) or (op.hook != "reopen" and hasattr(queue, op.hook)))
+            ]
+        finally:
+            queue.close()
+        return cls(fit, given)

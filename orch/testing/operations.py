@@ -1,0 +1,1154 @@
+# ruff: noqa: ARG001, ARG005, A006 - what stands in one table takes the same arguments, the first of them mostly an id
+"""Everything that can be done to a queue, as the operations of the queue machine; faults among them.
+
+Few ids, small times, so that calls collide. Reports, extensions and progress choose from every lease ever given.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from orch.errors import InvalidInput
+from orch.job import STATES, Job, JobStatus, Lease, Report, WorkerInfo, encode_record
+from orch.queue import PersistentQueue
+from orch.testing import blame
+from orch.testing.judging import (
+    judge_counts,
+    judge_crowd,
+    judge_death,
+    judge_deliveries,
+    judge_delivery,
+    judge_enqueue,
+    judge_exchange,
+    judge_job,
+    judge_lease,
+    judge_leases,
+    judge_listing,
+    judge_long_error,
+    judge_look,
+    judge_refusal,
+    judge_reopen,
+    judge_report,
+    judge_requeue,
+    judge_stats,
+    judge_value,
+    judge_workers,
+)
+from orch.testing.machine import IDS, Operation, Run, us
+from orch.testing.model import FAILED, PENDING, PLACES, RETRY, SUCCESS, Model, ModelJob, text_of
+
+WORKERS = ("w1", "w2", "")
+LEASES = (2.0, 5.0, 1.0, None)  # seconds; None is the queue's own
+DELAYS = (None, 2.0, 5.0, 1.0, -3.0)  # seconds from now to `not_before`
+RETRY_DELAYS = (None, 2.0, 5.0, 0.0)
+FORWARD = (1.0, 2.0, 5.0, 0.5, 21.0, 31.0, 3601.0, 90_000.0)
+BACK = (1.0, 5.0, 60.0, 100_000.0)
+HOURS = (0.0, 1.0, 0.001, 24.0)
+PRIORITIES = (0, 1, -1)
+REPORTED = (SUCCESS, FAILED, RETRY, PENDING)
+CONTENTS: tuple[tuple[str | None, dict[str, Any] | None], ...] = (
+    (None, None),
+    ("e1", None),
+    (None, {"r": [1]}),
+    ("e2", {"r": [2], "s": {}}),
+)
+FILTERS = (None, *STATES, RETRY)
+LIMITS = (100, 0, 1, 2)
+TASKS = ("t1", "t2")
+OUTPUTS: tuple[Any, ...] = (1, {"x": [1]}, None)
+KEYS = ("k1", "k2")
+TICKS = ("2027-01-15T08:00:00+00:00", "2027-01-15T08:01:00+00:00", "2027-01-15T08:02:00+00:00")
+LONG_ERROR = "long " * 4000  # more than 16 KiB
+_START_US = 1_800_000_000_000_000
+
+#: Combinations of the other fields, the stamp as an instant among them.
+SHAPES: tuple[tuple[dict[str, Any], int], ...] = (
+    ({"enqueued_at": "2027-01-15T08:00:00+00:00"}, _START_US),
+    ({"enqueued_at": "2027-01-15T09:00:00+01:00", "dag_path": "e.yaml", "params": {"x": [1]}}, _START_US),
+    (
+        {"enqueued_at": "2027-01-15T07:59:59.999999Z", "schedule_id": "s", "error": "old", "result": {"r": [0]}},
+        _START_US - 1,
+    ),
+    (
+        {"enqueued_at": "2027-01-15T03:00:00.5-05:00", "tenant_id": "u", "extra": {"k": [1]}, "timeout_s": 5.0},
+        _START_US + 500_000,
+    ),
+)
+_PLAIN: dict[str, Any] = {
+    **vars(Job("a", "d.yaml", "t", None, PENDING, "2027-01-15T08:00:00+00:00")),
+}
+
+
+def fresh(value: Any) -> Any:
+    """A copy of a JSON value that shares nothing with it."""
+    if isinstance(value, dict):
+        return {key: fresh(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [fresh(item) for item in value]
+    return value
+
+
+def job_of(fields: dict[str, Any]) -> Job:
+    """A Job of these fields, sharing nothing with them; they are known to be good."""
+    job = object.__new__(Job)
+    state = job.__dict__
+    state.update(fields)
+    state["params"] = fresh(fields["params"]) if fields["params"] else {}
+    state["extra"] = fresh(fields["extra"]) if fields["extra"] else {}
+    if fields["result"] is not None:
+        state["result"] = fresh(fields["result"])
+    return job
+
+
+_specs: dict[tuple[int, ...], tuple[dict[str, Any], int, int | None]] = {}
+
+
+def _spec(
+    run: Run, id: int, priority: int, retries: int, delay: int, shape: int
+) -> tuple[dict[str, Any], int, int | None]:
+    """A job's fields, its stamp and its due time; shared, so nobody may change them."""
+    machine = run.machine
+    if not machine.priorities:
+        priority = 0
+    key = (id, priority, retries, shape)
+    spec = _specs.get(key)
+    if spec is None:
+        other, stamp = SHAPES[shape]
+        fields = {**_PLAIN, **other, "id": IDS[id], "priority": PRIORITIES[priority], "max_retries": retries}
+        spec = _specs[key] = (fields, stamp, None)
+    seconds = DELAYS[delay]
+    if seconds is None or not machine.delays:
+        return spec
+    due = run.model.now + us(seconds)
+    return {**spec[0], "not_before": text_of(due)}, spec[1], due
+
+
+def bind_enqueue(run: Run, id: int, priority: int, retries: int, delay: int, shape: int) -> tuple[Any, ...]:
+    spec = _spec(run, id, priority, retries, delay, shape)
+    return spec[0]["id"], (spec,)
+
+
+def call_enqueue(run: Run, id: str, specs: Any) -> Any:
+    job = job_of(specs[0][0])
+    run.last_in = (job,)
+    return run.clients[0].enqueue(job)
+
+
+def bind_enqueue_many(
+    run: Run, n: int, id1: int, id2: int, id3: int, priority: int, retries: int, delay: int, shape: int
+) -> tuple[Any, ...]:
+    first = _spec(run, id1, priority, retries, delay, shape)
+    rest = [_spec(run, id, 0, 0, 0, 0) for id in (id2, id3)[: n + 1]]
+    return first[0]["id"], (first, *rest)
+
+
+def call_enqueue_many(run: Run, id: str, specs: Any) -> Any:
+    jobs = [job_of(fields) for fields, _, _ in specs]
+    run.last_in = tuple(jobs)
+    return run.clients[0].enqueue_many(jobs)
+
+
+def _client(run: Run, worker: str) -> PersistentQueue:
+    return run.clients[-1] if worker == "w2" else run.clients[0]
+
+
+def bind_dequeue(run: Run, worker: int, lease: int) -> tuple[Any, ...]:
+    return WORKERS[worker], LEASES[lease], run.own_lease(LEASES[lease])
+
+
+def call_dequeue(run: Run, worker: str, lease_s: float | None, lease_us: int) -> Any:
+    return _client(run, worker).dequeue(worker, lease_s=lease_s)
+
+
+def bind_dequeue_many(run: Run, n: int, worker: int, lease: int) -> tuple[Any, ...]:
+    return (2, 1, 3, 0)[n], WORKERS[worker], LEASES[lease], run.own_lease(LEASES[lease])
+
+
+def call_dequeue_many(run: Run, n: int, worker: str, lease_s: float | None, lease_us: int) -> Any:
+    return _client(run, worker).dequeue_many(n, worker, lease_s=lease_s)
+
+
+def bind_report(run: Run, id: int, age: int, status: int, delay: int, content: int) -> tuple[Any, ...] | None:
+    lease = run.lease(id, age)
+    if lease is None:
+        return None
+    reported = REPORTED[status]
+    run.leased = True
+    error, result = CONTENTS[content]
+    delay_s = RETRY_DELAYS[delay] if reported is RETRY and run.machine.delays else None
+    return IDS[id], reported, error, result, lease, delay_s
+
+
+def step_report(
+    model: Model, id: str, status: JobStatus, error: str | None, result: Any, lease: Lease | None, delay_s: float | None
+) -> Any:
+    token = None if lease is None else lease.token
+    return model.report(id, status, error, fresh(result), token, None if delay_s is None else us(delay_s))
+
+
+def call_report(
+    run: Run, id: str, status: JobStatus, error: str | None, result: Any, lease: Lease | None, delay_s: float | None
+) -> Any:
+    given = fresh(result)
+    run.last_in = (given,)
+    return run.clients[0].update_status(id, status, error, given, lease=lease, delay_s=delay_s)
+
+
+def bind_long_error(run: Run, id: int, status: int) -> tuple[Any, ...] | None:
+    lease = run.lease(id, 0)
+    if lease is None:
+        return None
+    run.leased = True
+    return IDS[id], REPORTED[1:3][status], LONG_ERROR, None, lease, None
+
+
+def bind_operator(run: Run, id: int, status: int, delay: int, content: int) -> tuple[Any, ...] | None:
+    run.leased = False
+    reported = REPORTED[status]
+    if "operator" not in run.machine.capabilities and (run.model.place(IDS[id]) != PLACES.index("running")):
+        return None
+    error, result = CONTENTS[content]
+    delay_s = RETRY_DELAYS[delay] if reported is RETRY and run.machine.delays else None
+    return IDS[id], reported, error, result, None, delay_s
+
+
+def bind_id(run: Run, id: int) -> tuple[Any, ...]:
+    run.leased = False
+    return (IDS[id],)
+
+
+def bind_extend(run: Run, id: int, age: int, lease: int) -> tuple[Any, ...] | None:
+    given = run.lease(id, age)
+    if given is None:
+        return None
+    return IDS[id], given, LEASES[lease], run.own_lease(LEASES[lease])
+
+
+def bind_extend_many(run: Run, id1: int, age1: int, id2: int, age2: int, lease: int) -> tuple[Any, ...] | None:
+    leases = [given for given in (run.lease(id1, age1), run.lease(id2, age2)) if given is not None]
+    if not leases:
+        return None
+    return leases, LEASES[lease], run.own_lease(LEASES[lease])
+
+
+def bind_exchange(
+    run: Run,
+    n: int,
+    id1: int,
+    age1: int,
+    status1: int,
+    id2: int,
+    age2: int,
+    status2: int,
+    worker: int,
+    lease: int,
+) -> tuple[Any, ...] | None:
+    reports = []
+    for id, age, status in ((id1, age1, status1), (id2, age2, status2)):
+        given = run.lease(id, age)
+        if given is not None:
+            error, result = CONTENTS[status]
+            reports.append(Report(IDS[id], REPORTED[status], error, fresh(result), given))
+    if not reports:
+        return None
+    return reports, n, WORKERS[worker], LEASES[lease], run.own_lease(LEASES[lease])
+
+
+def step_exchange(model: Model, reports: list[Report], n: int, worker: str, lease_s: Any, lease_us: int) -> Any:
+    answers = []
+    for report in reports:
+        assert report.lease is not None
+        place = model.place(report.job_id)
+        answer = model.report(
+            report.job_id, report.status, report.error, fresh(report.result), report.lease.token, None
+        )
+        silent = model.silent
+        answers.append((place, silent, dict(answer.fields) if isinstance(answer, ModelJob) else answer))
+    return answers, model.dequeue(n, worker, lease_us)
+
+
+def bind_progress(run: Run, id: int, age: int, task: int, output: int) -> tuple[Any, ...] | None:
+    given = run.lease(id, age)
+    if given is None:
+        return None
+    return IDS[id], given, TASKS[task], OUTPUTS[output]
+
+
+def bind_read_progress(run: Run, id: int) -> tuple[Any, ...] | None:
+    return None if IDS[id] in run.model.quarantine else (IDS[id],)  # what is left of those is nobody's promise
+
+
+def step_read_progress(model: Model, id: str) -> Any:
+    job = model.jobs.get(id)
+    return {} if job is None else fresh(job.progress)
+
+
+def bind_purge(run: Run, hours: int) -> tuple[Any, ...] | None:
+    for job in run.model.jobs.values():
+        if job.raw is not None and job.finished:
+            return None  # whether a purge finds the record unreadable first is left open
+    run.purges += 1
+    return (HOURS[hours],)
+
+
+def call_purge(run: Run, hours: float) -> Any:
+    removed = run.clients[0].purge(hours)
+    run.watch.purged()
+    return removed
+
+
+def bind_workers(run: Run) -> tuple[Any, ...] | None:
+    return None if run.model.turned_back else ()  # who was gone when, is then anybody's guess
+
+
+def bind_announce(run: Run, worker: int, variant: int) -> tuple[Any, ...]:
+    return WORKERS[worker], (f"host{variant}", 100 + variant, variant, 4)
+
+
+def call_announce(run: Run, worker: str, info: Any) -> Any:
+    host, pid, done, slots = info
+    return run.clients[0].announce(WorkerInfo(worker, host=host, pid=pid, done=done, slots=slots, jobs=("x",)))
+
+
+def bind_advance_schedule(run: Run, key: int, expected: int, tick: int) -> tuple[Any, ...]:
+    return KEYS[key], (None, *TICKS)[expected], TICKS[tick]
+
+
+def step_advance_schedule(model: Model, key: str, expected: str | None, tick: str) -> bool:
+    if model.cursors.get(key) != expected:
+        return False
+    model.cursors[key] = tick
+    return True
+
+
+def call_advance(run: Run, seconds: float) -> None:
+    run.clock.now += seconds
+
+
+def _unfound(run: Run, id: int) -> bool:
+    """May this job's record be replaced now? One unread record at a time, so that the order of finds is certain."""
+    return IDS[id] in run.model.jobs and all(job.raw is None for job in run.model.jobs.values())
+
+
+def bind_unreadable(run: Run, id: int, variant: int) -> tuple[Any, ...] | None:
+    return (IDS[id], UNREADABLE[variant]) if _unfound(run, id) else None
+
+
+_NEWER = {"v": 2, **_PLAIN, "status": "pending"}
+UNREADABLE = (b"{", json.dumps(_NEWER).encode(), b"\xff\x00", b"[]")
+
+
+def call_plant(run: Run, id: str, raw: bytes) -> None:
+    hook = getattr(run.store, "plant_record", None)
+    if hook is not None:
+        hook(run.clients[0], id, raw)
+    else:
+        run.clients[0].plant_record(id, raw)  # type: ignore[attr-defined]  # bound only where it exists
+
+
+def bind_unknown_field(run: Run, id: int) -> tuple[Any, ...] | None:
+    return (IDS[id],) if _unfound(run, id) else None
+
+
+def step_unknown_field(model: Model, id: str) -> None:
+    job = model.jobs[id]
+    job.fields["extra"] = {**job.fields["extra"], "later": {"v": [1]}}
+
+
+def call_unknown_field(run: Run, id: str) -> None:
+    """A newer version of orch wrote the record, with a field more."""
+    job = run.clients[0].get_job(id)
+    assert job is not None
+    job.extra["later"] = {"v": [1]}
+    call_plant(run, id, encode_record(job).encode())
+
+
+def call_reopen(run: Run) -> Any:
+    reopen = run.store.reopen  # type: ignore[attr-defined]  # bound only where it exists
+    run.clients[0] = reopen(run.clients[0])
+    if len(run.clients) > 1:
+        run.clients[1] = reopen(run.clients[1])
+    return call_look(run)
+
+
+def step_look(model: Model) -> Any:
+    jobs = model.list_jobs(None, 2000)
+    return model.counts(), jobs
+
+
+def call_look(run: Run) -> Any:
+    listed = run.clients[-1].list_jobs(limit=2000)
+    return run.clients[0].counts(), listed
+
+
+def scribble(*values: Any) -> None:
+    """What a caller may do to what is his: write into values that he handed in or was handed."""
+    for value in values:
+        if isinstance(value, tuple):
+            scribble(*value)
+        elif isinstance(value, Job):
+            value.dag_path = value.error = blame.TOUCHED
+            value.params[blame.TOUCHED] = value.extra[blame.TOUCHED] = 1
+            value.priority, value.status, value.attempts, value.lease = 7, SUCCESS, 77, None
+            scribble(value.result)
+        elif isinstance(value, dict):
+            if isinstance(value.get("r"), list):
+                value["r"].append(blame.TOUCHED)
+            value[blame.TOUCHED] = 1
+        elif isinstance(value, list):
+            value.append(blame.TOUCHED)
+
+
+def call_touch(run: Run) -> None:
+    scribble(run.last_in, run.last_out)
+    run.last_in = run.last_out = None
+
+
+def bind_touch(run: Run) -> tuple[Any, ...] | None:
+    return () if run.last_in is not None or run.last_out is not None else None
+
+
+def unfit(**fields: Any) -> Job:
+    """A job "z" with fields that were set, unchecked, to what they must not be."""
+    job = job_of({**_PLAIN, "id": "z"})
+    job.__dict__.update(fields)
+    return job
+
+
+#: Bad calls: what is wrong, the call, and what the message must show. The only stored job that they name is "a".
+BAD_CALLS: tuple[tuple[str, str, str], ...] = (
+    ("an empty id", "queue.enqueue(unfit(id=''))", "''"),
+    ("a control character in an id", "queue.enqueue(unfit(id='z\\n'))", r"z\n"),
+    ("an id of 201 characters", "queue.enqueue(unfit(id='z' * 201))", "zzz"),
+    ("a job that runs", "queue.enqueue(unfit(status=JobStatus.RUNNING))", "running"),
+    ("a job that is finished", "queue.enqueue(unfit(status=JobStatus.SUCCESS))", "success"),
+    ("a job that is to be retried", "queue.enqueue(unfit(status=JobStatus.RETRY))", "retry"),
+    ("a status that is a text", "queue.enqueue(unfit(status='pending'))", "'pending'"),
+    ("a time without a zone", "queue.enqueue(unfit(enqueued_at='2027-01-15T08:00:00'))", "08:00:00"),
+    ("a time that is none", "queue.enqueue(unfit(not_before='soon'))", "soon"),
+    ("priority 1001", "queue.enqueue(unfit(priority=1001))", "1001"),
+    ("a negative number of retries", "queue.enqueue(unfit(max_retries=-1))", "-1"),
+    ("NaN in params", "queue.enqueue(unfit(params={'x': float('nan')}))", "nan"),
+    ("a job that has started", "queue.enqueue(unfit(started_at='2027-01-15T08:00:00Z'))", "2027-01-15T08:00:00Z"),
+    ("no job", "queue.enqueue(None)", "None"),
+    ("one bad job among good ones", "queue.enqueue_many([unfit(), unfit(priority=5000)])", "5000"),
+    ("a lease of 0 s", "queue.dequeue('w1', lease_s=0)", "0"),
+    ("a lease of NaN s", "queue.dequeue('w1', lease_s=float('nan'))", "nan"),
+    ("a negative wait", "queue.dequeue('w1', wait_s=-1)", "-1"),
+    ("a control character in a worker id", "queue.dequeue('w\\n')", r"w\n"),
+    ("a negative number of jobs", "queue.dequeue_many(-1)", "-1"),
+    ("an unknown status", "queue.update_status('a', 'gone')", "gone"),
+    ("a report that a job runs", "queue.update_status('a', JobStatus.RUNNING)", "a"),
+    ("NaN in a result", "queue.update_status('a', JobStatus.SUCCESS, result={'x': float('nan')})", "nan"),
+    ("keys that are no text", "queue.update_status('a', JobStatus.SUCCESS, result={1: 2})", "1"),
+    ("a result that is no object", "queue.update_status('a', JobStatus.SUCCESS, result=[7])", "[7]"),
+    ("a result that is no JSON", "queue.update_status('a', JobStatus.SUCCESS, result={'x': {7}})", "{7}"),
+    ("an error that is no text", "queue.update_status('a', JobStatus.FAILED, error=5)", "5"),
+    ("a delay with a success", "queue.update_status('a', JobStatus.SUCCESS, delay_s=3)", "3"),
+    ("a lease that is none", "queue.update_status('a', JobStatus.SUCCESS, lease=7)", "7"),
+    ("a lease of another job", "queue.update_status('a', JobStatus.SUCCESS, lease=Lease('z', 1, '', 0))", "z"),
+    ("a negative limit", "queue.list_jobs(limit=-1)", "-1"),
+    ("a list of an unknown status", "queue.list_jobs('pending')", "'pending'"),
+    ("a negative number of hours", "queue.purge(-1)", "-1"),
+    ("NaN hours", "queue.purge(float('nan'))", "nan"),
+    ("an empty id to look up", "queue.get_job('')", "''"),
+)
+
+
+@cache
+def bad_call(text: str) -> Callable[[PersistentQueue], object]:
+    """A bad call as a function; its text is also what a report shows."""
+    names = {"unfit": unfit, "JobStatus": JobStatus, "Lease": Lease}
+    made: Callable[[PersistentQueue], object] = eval(f"lambda queue: {text}", names)  # noqa: S307 - our own text, above
+    return made
+
+
+# -- many jobs, for what is done in slices and up to a number ---------------------------------------------------------
+
+CROWDS = (101, 1001)  # one more than a dequeue takes back, than a list has, and than a slice
+_crowds: dict[int, list[tuple[dict[str, Any], int, int | None]]] = {}
+
+
+def crowd_job(n: int) -> Job:
+    """One of many plain jobs: "m0", "m1", ..."""
+    return job_of({**_PLAIN, "id": f"m{n}"})
+
+
+def bind_crowd(run: Run, size: int) -> tuple[Any, ...] | None:
+    if "m0" in run.model.jobs:
+        return None
+    n = CROWDS[size]
+    if n not in _crowds:
+        _crowds[n] = [({**_PLAIN, "id": f"m{i}"}, _START_US, None) for i in range(n)]
+    return n, _crowds[n]
+
+
+def call_crowd(run: Run, n: int, specs: Any) -> Any:
+    run.last_in = [crowd_job(i) for i in range(n)]
+    if run.machine.has("enqueue_many"):
+        return run.clients[0].enqueue_many(run.last_in)
+    return sum(run.clients[0].enqueue(job) for job in run.last_in)
+
+
+def bind_take_crowd(run: Run, n: int, lease: int) -> tuple[Any, ...]:
+    return (2000, 60, 1000)[n], LEASES[lease], run.own_lease(LEASES[lease])
+
+
+def call_take_crowd(run: Run, n: int, lease_s: float | None, lease_us: int) -> Any:
+    if run.machine.has("dequeue_many"):
+        return run.clients[0].dequeue_many(n, lease_s=lease_s)
+    jobs: list[Job] = []
+    while len(jobs) < n and (job := run.clients[0].dequeue(lease_s=lease_s)) is not None:
+        jobs.append(job)
+    return jobs
+
+
+def bind_settle_crowd(run: Run, status: int) -> tuple[Any, ...] | None:
+    jobs = run.model.jobs
+    leases = [lease for lease in run.crowd if lease.job_id in jobs and jobs[lease.job_id].token == lease.token]
+    return (REPORTED[status], leases) if leases else None
+
+
+def step_settle_crowd(model: Model, status: JobStatus, leases: list[Lease]) -> int:
+    for lease in leases:
+        model.report(lease.job_id, status, None, None, lease.token, None)
+    return len(leases)
+
+
+def call_settle_crowd(run: Run, status: JobStatus, leases: list[Lease]) -> Any:
+    for lease in leases:
+        run.watch.settled(lease.job_id)
+    if run.machine.has("exchange"):
+        return run.clients[0].exchange([Report(lease.job_id, status, lease=lease) for lease in leases], 0)[0]
+    return [run.clients[0].update_status(lease.job_id, status, lease=lease) for lease in leases]
+
+
+def bind_extend_crowd(run: Run, lease: int) -> tuple[Any, ...] | None:
+    bound = bind_settle_crowd(run, 0)
+    return None if bound is None else (bound[1], LEASES[lease], run.own_lease(LEASES[lease]))
+
+
+def step_extend_crowd(model: Model, leases: list[Lease], lease_s: float | None, lease_us: int) -> int:
+    for lease in leases:
+        model.extend(lease.job_id, lease.token, lease_us)
+    return len(leases)
+
+
+def call_extend_crowd(run: Run, leases: list[Lease], lease_s: float | None, lease_us: int) -> Any:
+    if run.machine.has("extend_many"):
+        answers: list[Any] = run.clients[0].extend_many(leases, lease_s)
+    else:
+        answers = [run.clients[0].extend_lease(lease, lease_s) for lease in leases]
+    for answer in answers:
+        if isinstance(answer, Lease):
+            run.watch.extended(answer)
+    return answers
+
+
+# -- a client that dies inside a verb ---------------------------------------------------------------------------------
+
+DEATHS = ("enqueue", "dequeue", "SUCCESS", "RETRY", "give back", "cancel", "requeue", "purge")
+
+
+def bind_die(run: Run, id: int, verb: int, place: int) -> tuple[Any, ...] | None:
+    name = DEATHS[verb]
+    lease = run.lease(id, 0)
+    if name in ("SUCCESS", "RETRY", "give back") and lease is None:
+        return None
+    if name == "purge" and bind_purge(run, 0) is None:
+        return None
+    capabilities = run.machine.capabilities
+    if (name == "requeue" and "requeue" not in capabilities) or (name == "cancel" and "operator" not in capabilities):
+        return None
+    return IDS[id], name, place, lease
+
+
+def step_die(model: Model, id: str, verb: str, place: int, lease: Lease | None) -> Any:
+    """The model before and after, and what each looks like; the judge finds out which it is."""
+    before = model.clone()
+    token = 0 if lease is None else lease.token
+    if verb == "enqueue":
+        model.enqueue([({**_PLAIN, "id": id}, _START_US, None)])
+    elif verb == "dequeue":
+        model.dequeue(1, "w1", us(2))
+    elif verb == "cancel":
+        model.report(id, FAILED, "cancelled", None, None, None)
+    elif verb == "requeue":
+        model.requeue(id)
+    elif verb == "purge":
+        model.purge(0)
+    else:
+        model.report(id, _SETTLES[verb], None, None, token, None)
+    return before, [(seen.counts(), seen.list_jobs(None, 2000), seen.stats()[1:3]) for seen in (before, model)]
+
+
+_SETTLES = {"SUCCESS": SUCCESS, "RETRY": RETRY, "give back": PENDING}
+
+
+def call_die(run: Run, id: str, verb: str, place: int, lease: Lease | None) -> Any:
+    def act(queue: PersistentQueue) -> object:
+        if verb == "enqueue":
+            return queue.enqueue(job_of({**_PLAIN, "id": id}))
+        if verb == "dequeue":
+            return queue.dequeue("w1", lease_s=2)
+        if verb == "cancel":
+            return queue.cancel(id)
+        if verb == "requeue":
+            return queue.requeue(id)
+        if verb == "purge":
+            return queue.purge(0)
+        return queue.update_status(id, _SETTLES[verb], lease=lease)
+
+    die = run.store.die  # type: ignore[attr-defined]  # bound only where it exists
+    run.watch.settled(id)
+    run.watch.requeued(id)
+    run.clients[0], died = die(run.clients[0], place, act)
+    queue = run.clients[0]
+    listed = queue.list_jobs(limit=2000)
+    stats = queue.stats() if "stats" in run.machine.capabilities else None
+    run.watch.purged()
+    return died, queue.counts(), listed, None if stats is None else (stats.ready, stats.delayed)
+
+
+# -- the table ---------------------------------------------------------------------------------------------------------
+
+
+def _needs(*names: str) -> frozenset[str]:
+    return frozenset(names)
+
+
+def _report_text(script: Any, id: Any, status: Any, error: Any, result: Any, lease: Any, delay_s: Any) -> str:
+    parts = [repr(id), f"JobStatus.{status.name}"]
+    parts += [f"error={script.text(error)}"] if error is not None else []
+    parts += [f"result={result!r}"] if result is not None else []
+    parts += [f"lease={script.lease(lease)}"] if lease is not None else []
+    parts += [f"delay_s={delay_s!r}"] if delay_s is not None else []
+    return f"queue.update_status({', '.join(parts)})"
+
+
+def _claim_text(verb: str, first: str, worker: str, lease_s: float | None) -> str:
+    parts = [first] if first else []
+    parts += [repr(worker)] if worker else []
+    parts += [f"lease_s={lease_s!r}"] if lease_s is not None else []
+    return f"{verb}({', '.join(parts)})"
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    # the two that everything else needs come first
+    Operation(
+        "enqueue",
+        "E",
+        (4, 3, 3, 5, 4),
+        bind_enqueue,
+        lambda model, id, specs: model.enqueue(specs),
+        call_enqueue,
+        judge_enqueue,
+        lambda script, id, specs: f"queue.enqueue({script.job(specs[0][0])})",
+        weight=10,
+    ),
+    Operation(
+        "dequeue",
+        "D",
+        (3, 4),
+        bind_dequeue,
+        lambda model, worker, lease_s, lease_us: model.dequeue(1, worker, lease_us),
+        call_dequeue,
+        judge_delivery,
+        lambda script, worker, lease_s, _: _claim_text("queue.dequeue", "", worker, lease_s),
+        weight=16,
+        on_job=False,
+    ),
+    Operation(
+        "report",
+        "R",
+        (4, 4, 4, 4, 4),
+        bind_report,
+        step_report,
+        call_report,
+        judge_report,
+        _report_text,
+        weight=24,
+        needs=_needs("lease"),
+        leased=True,
+    ),
+    Operation(
+        "advance",
+        "A",
+        (8,),
+        lambda run, n: (FORWARD[n],),
+        lambda model, seconds: model.advance(us(seconds)),
+        call_advance,
+        judge_value,
+        lambda script, seconds: f"clock.advance({seconds!r})",
+        weight=12,
+        on_job=False,
+    ),
+    Operation(
+        "operator's report",
+        "O",
+        (4, 4, 4, 4),
+        bind_operator,
+        step_report,
+        call_report,
+        judge_report,
+        _report_text,
+        weight=4,
+    ),
+    Operation(
+        "cancel",
+        "K",
+        (4,),
+        bind_id,
+        lambda model, id: model.report(id, FAILED, "cancelled", None, None, None),
+        lambda run, id: run.clients[0].cancel(id),
+        judge_report,
+        lambda script, id: f"queue.cancel({id!r})",
+        weight=3,
+        needs=_needs("operator"),
+    ),
+    Operation(
+        "requeue",
+        "Q",
+        (4,),
+        bind_id,
+        lambda model, id: model.requeue(id),
+        lambda run, id: run.clients[0].requeue(id),
+        judge_requeue,
+        lambda script, id: f"queue.requeue({id!r})",
+        weight=4,
+        needs=_needs("requeue"),
+    ),
+    Operation(
+        "extend_lease",
+        "X",
+        (4, 4, 4),
+        bind_extend,
+        lambda model, id, lease, lease_s, lease_us: model.extend(id, lease.token, lease_us),
+        lambda run, id, lease, lease_s, lease_us: run.clients[0].extend_lease(lease, lease_s),
+        judge_lease,
+        lambda script, id, lease, lease_s, _: _claim_text("queue.extend_lease", script.lease(lease), "", lease_s),
+        weight=6,
+        needs=_needs("extend", "lease"),
+        leased=True,
+    ),
+    Operation(
+        "purge",
+        "P",
+        (4,),
+        bind_purge,
+        lambda model, hours: model.purge(us(hours * 3600)),
+        call_purge,
+        judge_value,
+        lambda script, hours: f"queue.purge({hours!r})",
+        weight=4,
+        on_job=False,
+    ),
+    Operation(
+        "get_job",
+        "t",
+        (4,),
+        bind_id,
+        lambda model, id: model.get(id),
+        lambda run, id: run.clients[-1].get_job(id),
+        judge_job,
+        lambda script, id: f"queue.get_job({id!r})",
+        weight=4,
+    ),
+    Operation(
+        "list_jobs",
+        "l",
+        (6, 4),
+        lambda run, status, limit: (FILTERS[status], LIMITS[limit]),
+        lambda model, status, limit: [] if status is RETRY else model.list_jobs(status, limit),
+        lambda run, status, limit: run.clients[0].list_jobs(status, limit),
+        judge_listing,
+        lambda script, status, limit: script.listing(status, limit),
+        weight=3,
+        on_job=False,
+        needs=_needs("listing"),
+    ),
+    Operation(
+        "counts",
+        "c",
+        (),
+        lambda run: (),
+        lambda model: model.counts(),
+        lambda run: run.clients[0].counts(),
+        judge_counts,
+        lambda script: "queue.counts()",
+        weight=3,
+        on_job=False,
+    ),
+    Operation(
+        "count",
+        "n",
+        (6,),
+        lambda run, status: (FILTERS[status],),
+        lambda model, status: sum(model.counts().values()) if status is None else model.counts().get(status, 0),
+        lambda run, status: run.clients[0].count(status),
+        judge_counts,
+        lambda script, status: f"queue.count({'' if status is None else f'JobStatus.{status.name}'})",
+        weight=2,
+        on_job=False,
+    ),
+    Operation(
+        "look",
+        "L",
+        (),
+        lambda run: (),
+        step_look,
+        call_look,
+        judge_look,
+        lambda script: "queue.list_jobs()",
+        weight=2,
+        on_job=False,
+        needs=_needs("listing"),
+    ),
+    Operation(
+        "stats",
+        "s",
+        (),
+        lambda run: (),
+        lambda model: model.stats(),
+        lambda run: run.clients[0].stats(),
+        judge_stats,
+        lambda script: "queue.stats()",
+        weight=2,
+        on_job=False,
+        needs=_needs("stats"),
+    ),
+    Operation(
+        "workers",
+        "w",
+        (),
+        bind_workers,
+        lambda model: model.rows(),
+        lambda run: run.clients[0].workers(),
+        judge_workers,
+        lambda script: "queue.workers()",
+        weight=2,
+        on_job=False,
+        needs=_needs("workers"),
+    ),
+    Operation(
+        "announce",
+        "a",
+        (2, 2),
+        bind_announce,
+        lambda model, worker, info: model.announce(worker, info),
+        call_announce,
+        judge_value,
+        lambda script, worker, info: (
+            f"queue.announce(WorkerInfo({worker!r}, host={info[0]!r}, pid={info[1]}, done={info[2]}, "
+            f"slots={info[3]}, jobs=('x',)))"
+        ),
+        weight=1,
+        on_job=False,
+        needs=_needs("workers"),
+    ),
+    Operation(
+        "record_progress",
+        "G",
+        (4, 4, 2, 3),
+        bind_progress,
+        lambda model, id, lease, task, output: model.record_progress(id, lease.token, task, output),
+        lambda run, id, lease, task, output: run.clients[0].record_progress(lease, task, fresh(output)),
+        judge_value,
+        lambda script, id, lease, task, output: f"queue.record_progress({script.lease(lease)}, {task!r}, {output!r})",
+        weight=2,
+        needs=_needs("progress", "lease"),
+        leased=True,
+    ),
+    Operation(
+        "progress",
+        "g",
+        (4,),
+        bind_read_progress,
+        step_read_progress,
+        lambda run, id: run.clients[0].progress(id),
+        judge_value,
+        lambda script, id: f"queue.progress({id!r})",
+        weight=2,
+        needs=_needs("progress"),
+    ),
+    Operation(
+        "schedule_cursor",
+        "S",
+        (2,),
+        lambda run, key: (KEYS[key],),
+        lambda model, key: model.cursors.get(key),
+        lambda run, key: run.clients[-1].schedule_cursor(key),
+        judge_value,
+        lambda script, key: f"queue.schedule_cursor({key!r})",
+        weight=1,
+        on_job=False,
+        needs=_needs("cursors"),
+    ),
+    Operation(
+        "advance_schedule",
+        "T",
+        (2, 4, 3),
+        bind_advance_schedule,
+        step_advance_schedule,
+        lambda run, key, expected, tick: run.clients[0].advance_schedule(key, expected, tick),
+        judge_value,
+        lambda script, key, expected, tick: f"queue.advance_schedule({key!r}, {expected!r}, {tick!r})",
+        weight=2,
+        on_job=False,
+        needs=_needs("cursors"),
+    ),
+    Operation(
+        "quarantined",
+        "q",
+        (),
+        lambda run: (),
+        lambda model: list(model.quarantine.items()),
+        lambda run: [(found.job_id, found.raw) for found in run.clients[-1].quarantined()],
+        judge_value,
+        lambda script: "[(found.job_id, found.raw) for found in queue.quarantined()]",
+        weight=2,
+        on_job=False,
+        needs=_needs("quarantine"),
+    ),
+    # bulk forms, only where the class has its own
+    Operation(
+        "enqueue_many",
+        "M",
+        (2, 4, 4, 4, 3, 3, 5, 4),
+        bind_enqueue_many,
+        lambda model, id, specs: model.enqueue(specs),
+        call_enqueue_many,
+        judge_enqueue,
+        lambda script, id, specs: f"queue.enqueue_many([{', '.join(script.job(fields) for fields, _, _ in specs)}])",
+        verb="enqueue_many",
+        singles=lambda n, id1, id2, id3, priority, retries, delay, shape: [
+            ("E", (id1, priority, retries, delay, shape)),
+            *[("E", (id, 0, 0, 0, 0)) for id in (id2, id3)[: n + 1]],
+        ],
+    ),
+    Operation(
+        "dequeue_many",
+        "N",
+        (4, 3, 4),
+        bind_dequeue_many,
+        lambda model, n, worker, lease_s, lease_us: model.dequeue(n, worker, lease_us),
+        call_dequeue_many,
+        judge_deliveries,
+        lambda script, n, worker, lease_s, _: _claim_text("queue.dequeue_many", str(n), worker, lease_s),
+        on_job=False,
+        verb="dequeue_many",
+        singles=lambda n, worker, lease: [("D", (worker, lease))] * (2, 1, 3, 0)[n],
+    ),
+    Operation(
+        "exchange",
+        "x",
+        (3, 4, 4, 4, 4, 4, 4, 3, 4),
+        bind_exchange,
+        step_exchange,
+        lambda run, reports, n, worker, lease_s, lease_us: _client(run, worker).exchange(
+            reports, n, worker, lease_s=lease_s
+        ),
+        judge_exchange,
+        lambda script, reports, n, worker, lease_s, _: _claim_text(
+            "queue.exchange", f"[{', '.join(map(script.report, reports))}], {n}", worker, lease_s
+        ),
+        weight=5,
+        on_job=False,
+        needs=_needs("lease"),
+        verb="exchange",
+        singles=lambda n, id1, age1, status1, id2, age2, status2, worker, lease: [
+            ("R", (id1, age1, status1, 0, status1)),
+            ("R", (id2, age2, status2, 0, status2)),
+            *[("D", (worker, lease))] * n,
+        ],
+    ),
+    Operation(
+        "extend_many",
+        "Y",
+        (4, 4, 4, 4, 4),
+        bind_extend_many,
+        lambda model, leases, lease_s, lease_us: [
+            model.extend(lease.job_id, lease.token, lease_us) for lease in leases
+        ],
+        lambda run, leases, lease_s, lease_us: run.clients[0].extend_many(leases, lease_s),
+        judge_leases,
+        lambda script, leases, lease_s, _: _claim_text(
+            "queue.extend_many", f"[{', '.join(map(script.lease, leases))}]", "", lease_s
+        ),
+        weight=2,
+        on_job=False,
+        needs=_needs("extend", "lease"),
+        verb="extend_many",
+        singles=lambda id1, age1, id2, age2, lease: [("X", (id1, age1, lease)), ("X", (id2, age2, lease))],
+    ),
+    # faults
+    Operation(
+        "lost dequeue",
+        "d",
+        (3, 4),
+        bind_dequeue,
+        lambda model, worker, lease_s, lease_us: model.dequeue(1, worker, lease_us),
+        call_dequeue,
+        judge_delivery,
+        lambda script, worker, lease_s, _: _claim_text("queue.dequeue", "", worker, lease_s),
+        weight=2,
+        on_job=False,
+        needs=_needs("lease"),
+    ),
+    Operation(
+        "turn back",
+        "B",
+        (4,),
+        lambda run, n: (-BACK[n],),
+        lambda model, seconds: model.advance(us(seconds)),
+        call_advance,
+        judge_value,
+        lambda script, seconds: f"clock.advance({seconds!r})",
+        weight=1,
+        on_job=False,
+    ),
+    Operation(
+        "unreadable record",
+        "U",
+        (4, 4),
+        bind_unreadable,
+        lambda model, id, raw: model.plant(id, raw),
+        call_plant,
+        judge_value,
+        lambda script, id, raw: script.plant(id, repr(raw)),
+        weight=2,
+        needs=_needs("quarantine"),
+        hook="plant_record",
+    ),
+    Operation(
+        "unknown field",
+        "V",
+        (4,),
+        bind_unknown_field,
+        step_unknown_field,
+        call_unknown_field,
+        judge_value,
+        lambda script, id: script.unknown_field(id),
+        weight=1,
+        needs=_needs("quarantine"),
+        hook="plant_record",
+    ),
+    Operation(
+        "caller's change",
+        "J",
+        (),
+        bind_touch,
+        lambda model: None,
+        call_touch,
+        judge_value,
+        lambda script: script.touch(),
+        weight=3,
+        on_job=False,
+    ),
+    Operation(
+        "open again",
+        "Z",
+        (),
+        lambda run: (),
+        step_look,
+        call_reopen,
+        judge_reopen,
+        lambda script: script.reopen(),
+        weight=2,
+        on_job=False,
+        hook="reopen",
+    ),
+    Operation(
+        "bad input",
+        "F",
+        (len(BAD_CALLS),),
+        lambda run, n: BAD_CALLS[n],
+        lambda model, name, text, shows: InvalidInput,
+        lambda run, name, text, shows: bad_call(text)(run.clients[0]),
+        judge_refusal,
+        lambda script, name, text, shows: text,
+        weight=3,
+        on_job=False,
+        needs=_needs("refusal"),
+    ),
+    Operation(
+        "long error",
+        "r",
+        (4, 2),
+        bind_long_error,
+        step_report,
+        call_report,
+        judge_long_error,
+        _report_text,
+        weight=1,
+        needs=_needs("lease", "refusal"),
+        leased=True,
+    ),
+    # many jobs; drivers choose these in traces of their own, because they are slow
+    Operation(
+        "crowd",
+        "C",
+        (2,),
+        bind_crowd,
+        lambda model, n, specs: model.enqueue(specs),
+        call_crowd,
+        judge_counts,
+        lambda script, n, specs: script.crowd(n),
+        weight=0,
+        on_job=False,
+    ),
+    Operation(
+        "crowd taken",
+        "H",
+        (3, 4),
+        bind_take_crowd,
+        lambda model, n, lease_s, lease_us: model.dequeue(n, "", lease_us),
+        call_take_crowd,
+        judge_deliveries,
+        lambda script, n, lease_s, _: _claim_text("queue.dequeue_many", str(n), "", lease_s),
+        weight=0,
+        on_job=False,
+        needs=_needs("lease"),
+    ),
+    Operation(
+        "crowd settled",
+        "I",
+        (2,),
+        bind_settle_crowd,
+        step_settle_crowd,
+        call_settle_crowd,
+        judge_crowd,
+        lambda script, status, leases: script.crowd_settled(status, leases),
+        weight=0,
+        on_job=False,
+        needs=_needs("lease"),
+    ),
+    Operation(
+        "crowd extended",
+        "e",
+        (4,),
+        bind_extend_crowd,
+        step_extend_crowd,
+        call_extend_crowd,
+        judge_crowd,
+        lambda script, leases, lease_s, _: script.crowd_extended(leases, lease_s),
+        weight=0,
+        on_job=False,
+        needs=_needs("lease", "extend"),
+    ),
+    Operation(
+        "client dies",
+        "k",
+        (4, len(DEATHS), 8),
+        bind_die,
+        step_die,
+        call_die,
+        judge_death,
+        lambda script, id, verb, place, lease: script.die(id, verb, place, lease),
+        weight=6,
+        hook="die",
+    ),
+)
