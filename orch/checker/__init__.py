@@ -6,8 +6,10 @@ size; `monitor` judges a live run; `explain` prints a witness; `verdict` holds t
 Nothing here knows a queue: only histories.
 """
 
+from orch.checker.explain import explain
 from orch.checker.fifo import Columns, check_fifo
 from orch.checker.judge import check, first_bad_prefix
+from orch.checker.monitor import Monitor
 from orch.checker.verdict import LEVELS, NEVER, RULES, Level, Rule, Spec, Verdict, Violation
 
 __all__ = [
@@ -16,11 +18,13 @@ __all__ = [
     "RULES",
     "Columns",
     "Level",
+    "Monitor",
     "Rule",
     "Spec",
     "Verdict",
     "Violation",
     "check",
     "check_fifo",
+    "explain",
     "first_bad_prefix",
 ]

@@ -109,13 +109,13 @@ def _excuse(mine: list[Stay], pending: Sequence[int]) -> None:
     """
     if not pending:
         return
-    missing = [stay for stay in mine if stay.until == NEVER]
-    simple = sorted((stay for stay in missing if stay.simple), key=attrgetter("since"))
+    missing = [stay for stay in mine if stay.then is None]
+    simple = sorted((stay for stay in missing if stay.simple and stay.until == NEVER), key=attrgetter("since"))
+    for stay in missing:
+        if not stay.simple or stay.until != NEVER:
+            stay.until = min(stay.until, max(pending[0], stay.since))
     for stay, call in zip(simple, pending, strict=False):
         stay.until = max(call, stay.since)
-    for stay in missing:
-        if not stay.simple:
-            stay.until = max(pending[0], stay.since)
 
 
 def _overtaken(delivery: Delivery, stays: Sequence[Stay]) -> Finding:
@@ -138,7 +138,7 @@ def _overtaken(delivery: Delivery, stays: Sequence[Stay]) -> Finding:
         found = _chain(stays, counts, delivery.call, delivery.ret)
         if found:
             message = f"job {op.job!r} was delivered although {_names(found)} {_was(found)} {how}"
-            return Finding(rule, message, (*_shown(found), op), delivery.ret)
+            return Finding(rule, message, (*_shown(found), delivery.cause, op), delivery.ret)
     raise AssertionError(f"no witness for {op}")
 
 

@@ -26,20 +26,26 @@ def check(history: Iterable[Op], spec: Spec | None = None) -> Verdict:
     findings, counts = findings_of(ops, spec)
     returns = sorted(op.ret_ns for op in ops if op.ret_ns is not None)
     violations = _violations(findings, returns)
-    first = next((violation for violation in violations if violation.rule != "lost"), None)
-    if first is not None:
-        exact = shortest_bad(len(returns), lambda n: bool(_broken_by(ops, returns[n - 1], spec)), first.prefix)
-        if exact != first.prefix:  # a dequeue without an answer could have excused it until then
+    sure = _violations((finding for finding in findings if not finding.whole), returns)
+    if sure:
+        exact = shortest_bad(len(returns), lambda n: bool(_broken_by(ops, returns[n - 1], spec)), sure[0].prefix)
+        if exact != sure[0].prefix:  # a dequeue without an answer could have excused it until then
             early = _violations(_broken_by(ops, returns[exact - 1], spec), returns)[0]
             rest = [violation for violation in violations if violation.rule != early.rule]
             violations = [replace(one, prefix=max(one.prefix, exact)) for one in (early, *rest)]
-    level = held(violation.rule for violation in violations) if ops else None
+    verdict = verdict_of(violations, counts, spec)
+    if verdict.valid is False and isinstance(history, History) and history.lost_lines:
+        verdict = replace(verdict, valid=None)  # what is missing may explain it
+    return verdict
+
+
+def verdict_of(violations: Sequence[Violation], counts: dict[str, int], spec: Spec) -> Verdict:
+    """The verdict of what was found, by the level that is promised."""
+    if not counts["operations"]:
+        return Verdict(None, None, (), counts)
     promised = LEVELS.index(spec.level)
     broken = any(LEVELS.index(violation.level) <= promised for violation in violations)
-    valid: bool | None = not broken if ops else None
-    if broken and isinstance(history, History) and history.lost_lines:
-        valid = None  # what is missing may explain it
-    return Verdict(valid, level, tuple(violations), counts)
+    return Verdict(not broken, held(violation.rule for violation in violations), tuple(violations), counts)
 
 
 def first_bad_prefix(history: Iterable[Op], spec: Spec | None = None) -> int | None:
@@ -56,8 +62,8 @@ def findings_of(ops: Sequence[Op], spec: Spec) -> tuple[list[Finding], dict[str,
 
 
 def _broken_by(ops: Iterable[Op], instant: int, spec: Spec) -> list[Finding]:
-    """What was certain at an instant. That a job is lost never is: it may still come."""
-    return [finding for finding in findings_of(cut_at(ops, instant), spec)[0] if finding.rule != "lost"]
+    """What was certain at an instant."""
+    return [finding for finding in findings_of(cut_at(ops, instant), spec)[0] if not finding.whole]
 
 
 def by_job(ops: Iterable[Op]) -> dict[str, list[Op]]:
@@ -73,20 +79,31 @@ def by_job(ops: Iterable[Op]) -> dict[str, list[Op]]:
     return jobs
 
 
-def judge_lives(lives: Sequence[Life], ops: Sequence[Op], scene: Scene) -> tuple[list[Finding], dict[str, int]]:
-    """The findings of each life and those between them, and the counts of a verdict."""
+def judge_lives(
+    lives: Sequence[Life],
+    ops: Sequence[Op],
+    scene: Scene,
+    *,
+    highest: Op | None = None,
+    lost_leases: Iterable[tuple[int, int]] = (),
+) -> tuple[list[Finding], dict[str, int]]:
+    """The findings of each life and those between them, and the counts of a verdict.
+
+    Of jobs that were left out, `highest` is the delivery with the highest token, and `lost_leases` are those of
+    their lives.
+    """
     findings = [finding for life in lives for finding in life.findings.values()]
     dequeues = [op for op in ops if op.op == "dequeue" and op.outcome is Outcome.OK]
     empties = [op for op in dequeues if op.job is None]
     stays = [stay for life in lives for stay in life.stays]
-    back_by = _Reclaiming(lives, dequeues, scene)
+    back_by = _Reclaiming([*lost_leases, *(lease for life in lives for lease in life.lost_leases)], dequeues, scene)
     for stay in stays:
         if stay.why == EXPIRY:
             stay.since = back_by(stay.since)
     stays = [stay for stay in stays if stay.since < stay.until]
     deliveries = [delivery for life in lives for delivery in life.deliveries]
     findings += _skipped(lives, scene)
-    findings += _tokens(dequeues)
+    findings += _tokens(dequeues, highest)
     findings += _lost(lives, dequeues, back_by, scene)
     findings += judge_together(stays, deliveries, empties, scene.pending)
     delivered = sum(life.delivered for life in lives)
@@ -107,8 +124,7 @@ def judge_lives(lives: Sequence[Life], ops: Sequence[Op], scene: Scene) -> tuple
 class _Reclaiming:
     """By when a lost lease is taken back: each dequeue takes at most `reclaim_max`, the oldest first."""
 
-    def __init__(self, lives: Sequence[Life], dequeues: Sequence[Op], scene: Scene) -> None:
-        lost = [lease for life in lives for lease in life.lost_leases]
+    def __init__(self, lost: Sequence[tuple[int, int]], dequeues: Sequence[Op], scene: Scene) -> None:
         self._expired = sorted(expiry for expiry, _ in lost)
         self._back = sorted(back for _, back in lost)
         self._calls = [op.call_ns for op in dequeues]
@@ -138,9 +154,11 @@ def _skipped(lives: Iterable[Life], scene: Scene) -> list[Finding]:
     return []
 
 
-def _tokens(dequeues: Sequence[Op]) -> list[Finding]:
+def _tokens(dequeues: Sequence[Op], earlier: Op | None) -> list[Finding]:
     """Tokens grow: of two deliveries one after the other the later one has the higher token."""
-    with_token = [op for op in dequeues if op.token is not None and op.ret_ns is not None]
+    with_token = [op for op in dequeues if op.token is not None]
+    if earlier is not None and not any(op is earlier for op in with_token):
+        with_token = sorted((earlier, *with_token), key=lambda op: op.call_ns)
     by_return = sorted(with_token, key=end)
     highest: Op | None = None
     at = 0
@@ -180,7 +198,7 @@ def _lost(lives: Iterable[Life], dequeues: Sequence[Op], back_by: _Reclaiming, s
         if drain is not None and "lost" not in life.findings:
             when = {EXPIRY: " after its lease was lost", BACK: " after it was given back"}.get(stay.why, "")
             message = f"job {life.job!r} was accepted, is not final, and was never delivered{when}"
-            found.append(Finding("lost", message, (stay.cause, drain), end(drain)))
+            found.append(Finding("lost", message, (stay.cause, drain), end(drain), whole=True))
     return found
 
 
@@ -193,14 +211,23 @@ def _all_quiet(scene: Scene) -> int:
     return scene.pending[-1] + round(effect_s * 1e9) + lease + times.slack(lease) + times.sweep if scene.pending else -1
 
 
+def in_order(findings: Iterable[Finding]) -> list[Finding]:
+    """The earliest first, of equals the gravest."""
+    return sorted(findings, key=lambda one: (one.instant, RULES[one.rule].level, one.rule))
+
+
+def violation_of(finding: Finding, returns: Sequence[int], before: int = 0) -> Violation:
+    """The finding with its promise and prefix; `returns` are ascending, `before` counts those left out of it."""
+    prefix = before + 1 + bisect_left(returns, finding.instant)
+    return Violation(RULES[finding.rule].promise, finding.rule, finding.message, finding.ops, prefix)
+
+
 def _violations(findings: Iterable[Finding], returns: Sequence[int]) -> list[Violation]:
-    """The earliest findings of each rule as violations, the earliest of all first, of equals the gravest."""
+    """The earliest findings of each rule as violations."""
     kept: dict[str, int] = {}
     violations = []
-    for finding in sorted(findings, key=lambda one: (one.instant, RULES[one.rule].level, one.rule)):
+    for finding in in_order(findings):
         kept[finding.rule] = kept.get(finding.rule, 0) + 1
         if kept[finding.rule] <= KEPT_MAX:
-            prefix = 1 + bisect_left(returns, finding.instant)
-            rule = RULES[finding.rule]
-            violations.append(Violation(rule.promise, finding.rule, finding.message, finding.ops, prefix))
+            violations.append(violation_of(finding, returns))
     return violations

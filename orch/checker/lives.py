@@ -26,12 +26,13 @@ _FINALS = ("success", "failed")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A broken rule, and the instant from which on it is certain."""
+    """A broken rule, and the instant from which on it is certain; some are certain only of a whole history."""
 
     rule: str
     message: str
     ops: tuple[Op, ...]
     instant: int
+    whole: bool = False
 
 
 @dataclass(slots=True)
@@ -56,6 +57,7 @@ class Delivery:
     call: int
     ret: int
     priority: int
+    cause: Op  # what gave it the ticket, or brought it back
     op: Op
 
 
@@ -73,6 +75,7 @@ class Life:
     delivered: int = 0
     unlicensed: int = 0
     settled: bool = False
+    final: bool = False  # for certain, at the end
     ready_since: int = NEVER  # it waits to be delivered from then on, and no operation of its own ends that
     crashes_max: int = 0
 
@@ -176,6 +179,11 @@ def counter_of(op: Op, name: str) -> int | None:
     return number if type(number) is int else None
 
 
+def delay_of(op: Op) -> int:
+    """The delay that an enqueue or a report asked for."""
+    return round(float(op.args.get("delay_s", 0)) * 1e9)
+
+
 class _Held:
     """One delivery and what was done under its lease."""
 
@@ -205,6 +213,12 @@ class _Held:
         assert self.settle is not None
         return min([self.settle.call_ns, *(op.call_ns for op in self.told_before(self.settle))])
 
+    def delays(self) -> tuple[int, int]:
+        """The least and the greatest delay that its settling report can have asked for."""
+        assert self.settle is not None
+        delays = [delay_of(op) for op in (self.settle, *self.told_before(self.settle))]
+        return min(delays), max(delays)
+
     def settled_by(self) -> int:
         """When its settling report had had its effect at the latest."""
         assert self.settle is not None
@@ -219,16 +233,33 @@ class _Birth:
     op: Op | None
     call: int
     ret: int
-    delay: int
-    priority: int | None  # None: not known for certain
+    delay: int  # -1: not known, as None in the next two; several enqueues may have been the one that counted
+    priority: int | None
     max_retries: int | None
 
 
 def lives_of(job: str, ops: Sequence[Op], scene: Scene) -> list[Life]:
     """The lives of an id: one, or several if it was purged and enqueued again. `ops` are in the order of calls."""
-    if not scene.purges:
-        return [_life(job, ops, scene)]
-    return [_life(job, part, scene) for part in _incarnations(ops, scene)]
+    if scene.purges:
+        births = [
+            op for op in ops if op.op == "enqueue" and op.outcome is not Outcome.REFUSED and op.value is not False
+        ]
+        if len(births) > 1 and scene.purgeable(births[0].call_ns, after=births[0].call_ns, before=NEVER):
+            if any(op.value is not True for op in births):
+                return [_blurred(job, ops, scene)]
+            parts = _incarnations(ops, births, scene)
+            return [_blurred(job, ops, scene)] if parts is None else [_life(job, part, scene) for part in parts]
+    return [_life(job, ops, scene)]
+
+
+def _blurred(job: str, ops: Sequence[Op], scene: Scene) -> Life:
+    """Of an id that may have been purged and enqueued again, but nobody can say when, nothing is judged."""
+    life = Life(job)
+    held = [_Held(op, 0) for op in ops if op.op == "dequeue"]
+    life.delivered = len(held)
+    life.lost_leases = [(_expiry_min(one, scene.times), NEVER) for one in held]
+    life.acknowledged = any(op.op == "enqueue" and op.outcome is OK for op in ops)
+    return life
 
 
 def _life(job: str, ops: Sequence[Op], scene: Scene) -> Life:
@@ -275,6 +306,16 @@ def _life(job: str, ops: Sequence[Op], scene: Scene) -> Life:
     life.settled = any(one.how in ("success", "failed") for one in held) or any(
         final_of(act) is not None for act in acts if act.outcome is OK
     )
+    if acts or not held:
+        life.final = life.settled and not requeues
+    else:
+        last = held[-1]
+        life.final = last.how in _FINALS and all(end(op) < last.op.call_ns for op in requeues)
+    for at, one in enumerate(held):
+        if one.how is None:
+            expiry = _expiry_min(one, scene.times)
+            back = end(held[at + 1].op) if at + 1 < len(held) else NEVER
+            life.lost_leases.append((expiry, max(expiry, back)))
     _follow(life, birth, held, acts, requeues, scene)
     return life
 
@@ -360,15 +401,15 @@ def _birth(
         ret = min((end(op) for op in (*known, *maybe)), default=NEVER)
     priorities = {int(op.args.get("priority", 0)) for op in made}
     priorities |= {p for one in held if (p := counter_of(one.op, "priority")) is not None}
-    delays = [round(float(op.args.get("delay_s", 0)) * 1e9) for op in made]
-    known_retries = [n for op in made if type(n := op.args.get("max_retries")) is int]
+    delays = {delay_of(op) for op in made}
+    retries = {op.args.get("max_retries") for op in made}
     return _Birth(
         op=made[0] if made else known[0] if known else None,
         call=call,
         ret=ret,
-        delay=delays[0] if len(set(delays)) == 1 else -1,  # -1: which one is not known
+        delay=delays.pop() if len(delays) == 1 else -1,
         priority=priorities.pop() if len(priorities) == 1 else None,
-        max_retries=max(known_retries) if known_retries and len(known_retries) == len(made) else None,
+        max_retries=retries.pop() if len(retries) == 1 else None,
     )
 
 
@@ -453,7 +494,8 @@ def _check_licence(
         return
     if before.how in _FINALS:
         assert report is not None
-        revived = before.how == "failed" and any(op.call_ns <= ret and end(op) >= report.call_ns for op in requeues)
+        failed = before.first_call()  # at the earliest
+        revived = before.how == "failed" and any(op.call_ns <= ret and end(op) >= failed for op in requeues)
         if not revived:
             life.unlicensed += 1
             message = f"was delivered again after it was reported {report.args.get('status')}"
@@ -462,7 +504,7 @@ def _check_licence(
     if operators:
         return
     if report is not None:
-        delay = round(float(report.args.get("delay_s", 0)) * 1e9)
+        delay, _ = before.delays()
         if delay and before.how == "retry" and ret < before.first_call() + delay - times.slack(delay):
             life.find("too early", "was delivered before the delay of its retry was over", report, one.op)
         return
@@ -564,29 +606,29 @@ def _check_finals(
     scene: Scene,
 ) -> None:
     """What was seen of the job agrees with what was done to it (Q1, Q6, Q7)."""
-    proofs = [(one.how, one.settle) for one in held if one.settle is not None]
-    proofs += [(final_of(act), act) for act in acts if act.outcome is OK]
-    proofs += [(status_of(op), op) for op in looks]
-    finals = [(status, op) for status, op in proofs if status in _FINALS]
+    proofs = [(one.how, one.settle, one.first_call()) for one in held if one.settle is not None]
+    proofs += [(final_of(act), act, act.call_ns) for act in acts if act.outcome is OK]
+    proofs += [(status_of(op), op, op.call_ns) for op in looks]
+    finals = [(status, op, since) for status, op, since in proofs if status in _FINALS]
     if not requeues:  # then the first proof of each says most
-        finals = list(dict(sorted(finals, key=lambda proof: end(proof[1]), reverse=True)).items())
+        first = {proof[0]: proof for proof in sorted(finals, key=lambda proof: end(proof[1]), reverse=True)}
+        finals = list(first.values())
     shown = [(op, status_of(op)) for op in looks] + [(one.op, "running") for one in held]
-    for final, proof in finals:
+    for final, proof, since in finals:
         sure = end(proof)
         for op, status in shown:
             if op.call_ns <= sure or status == final:
                 continue
-            if scene.purges and scene.purgeable(birth.call, after=proof.call_ns, before=end(op)):
+            if scene.purges and scene.purgeable(birth.call, after=since, before=end(op)):
                 continue
-            revived = final == "failed" and any(r.call_ns <= end(op) and end(r) >= proof.call_ns for r in requeues)
-            if revived:
+            if final == "failed" and any(r.call_ns <= end(op) and end(r) >= since for r in requeues):
                 continue
             if status is None:
                 life.find("lost", f"was {final} and is gone without a purge", proof, op)
             else:
                 life.find("final changed", f"was {final} and is {status} later", proof, op)
-        for other, second in finals:
-            if final == "success" and other == "failed" and (not requeues or sure < second.call_ns):
+        for other, second, later in finals:
+            if final == "success" and other == "failed" and (not requeues or sure < later):
                 life.find("final changed", "was made both success and failed", proof, second)
     told = [op for one in held for op in (*one.ok, *one.unknown)] + acts
     for op in looks:
@@ -635,7 +677,7 @@ def _follow(life: Life, birth: _Birth, held: list[_Held], acts: list[Op], requeu
     if birth.delay < 0:
         since = ticket_max = NEVER
     elif birth.delay:
-        ticket_min, since, ticket_max = _due(birth.call, birth.ret, birth.delay, scene)
+        ticket_min, since, ticket_max = _due(birth.call, birth.ret, birth.delay, birth.delay, scene, sure=not acts)
     for at, one in enumerate(held):
         skipped = one.attempt - (held[at - 1].attempt if at else 0) - 1
         until = one.op.call_ns
@@ -646,29 +688,27 @@ def _follow(life: Life, birth: _Birth, held: list[_Held], acts: list[Op], requeu
             life.stays.append(Stay(since, until, ticket_max, birth.priority, why, cause, one.op, simple))
         call, ret = max(one.op.call_ns, ticket_min), end(one.op)
         if call <= ret:  # else it came before its ticket, which is another rule's finding
-            life.deliveries.append(Delivery(ticket_min, call, ret, birth.priority, one.op))
+            life.deliveries.append(Delivery(ticket_min, call, ret, birth.priority, cause, one.op))
 
         last = at == len(held) - 1
         following = NEVER if last else end(held[at + 1].op)
-        revivals = [op for op in requeues if op.call_ns <= following and end(op) >= one.op.call_ns]
+        ended = one.op.call_ns if one.settle is None else one.first_call()
+        revivals = [op for op in requeues if op.call_ns <= following and end(op) >= ended]
         simple, cause = False, one.settle or one.op
         if one.how == "back" and not revivals:
             since, why = one.settled_by(), BACK
             if not scene.spec.keeps_ticket:
                 ticket_min, ticket_max, simple = one.first_call(), since, True
         elif one.how == "retry" and not revivals:
-            assert one.settle is not None
-            call, ret = one.first_call(), one.settled_by()
-            delay = round(float(one.settle.args.get("delay_s", 0)) * 1e9)
+            call, ret, (least, most) = one.first_call(), one.settled_by(), one.delays()
             why = FRESH
-            if delay:
-                ticket_min, since, ticket_max = _due(call, ret, delay, scene)
+            if most:
+                ticket_min, since, ticket_max = _due(call, ret, least, most, scene, sure=not acts)
             else:
                 ticket_min, since, ticket_max, simple = call, ret, ret, True
-        elif one.how == "failed" and len(revivals) == 1 and not acts:
-            requeue = revivals[0]
-            cause, why, simple = requeue, FRESH, True
-            ticket_min, since, ticket_max = requeue.call_ns, end(requeue), end(requeue)
+        elif one.how == "failed" and len(revivals) == 1 and revivals[0].call_ns > end(one.op) and not acts:
+            cause, why, simple = revivals[0], FRESH, True
+            ticket_min, since, ticket_max = cause.call_ns, end(cause), end(cause)
         elif one.how is None and not revivals:
             since, why = _back_by(life, one, held[:at], scene, last=last), EXPIRY
             changes = any(op.args.get("status") == "retry" for op in one.unknown)
@@ -676,7 +716,6 @@ def _follow(life: Life, birth: _Birth, held: list[_Held], acts: list[Op], requeu
                 ticket_max = NEVER
             elif not scene.spec.keeps_ticket:
                 ticket_min, ticket_max = max(ticket_min, _expiry_min(one, times)), since
-            life.lost_leases.append((_expiry_min(one, times), following))
         else:
             since = ticket_max = NEVER
     life.ready_since = since if act == NEVER else NEVER
@@ -684,11 +723,14 @@ def _follow(life: Life, birth: _Birth, held: list[_Held], acts: list[Op], requeu
         life.stays.append(Stay(since, act, ticket_max, birth.priority, why, cause, None, simple))
 
 
-def _due(call: int, ret: int, delay: int, scene: Scene) -> tuple[int, int, int]:
-    """Of a delayed job: its ticket at the earliest, ready for certain, its ticket at the latest."""
-    slack = scene.times.slack(delay)
-    since = NEVER if ret == NEVER else ret + delay + slack
-    return call + delay - slack, since, scene.promoted_by(since)
+def _due(call: int, ret: int, least: int, most: int, scene: Scene, *, sure: bool) -> tuple[int, int, int]:
+    """Of a delayed job: its ticket at the earliest, ready for certain, its ticket at the latest.
+
+    Not `sure`: an operator may have ended the delay by failing and requeueing it.
+    """
+    slack = scene.times.slack(most)
+    since = NEVER if ret == NEVER else ret + most + slack
+    return call + (max(least - slack, 0) if sure else 0), since, scene.promoted_by(since)
 
 
 def _back_by(life: Life, one: _Held, earlier: list[_Held], scene: Scene, *, last: bool) -> int:
@@ -708,14 +750,12 @@ def _back_by(life: Life, one: _Held, earlier: list[_Held], scene: Scene, *, last
     return NEVER if expiry == NEVER else expiry + scene.times.sweep
 
 
-def _incarnations(ops: Sequence[Op], scene: Scene) -> list[list[Op]]:
-    """Split the operations of an id that was purged and enqueued again. What cannot be told apart is left out."""
-    births: list[Op] = []
-    for op in ops:
-        if op.op == "enqueue" and op.outcome is OK and op.value is True:
-            purged = births and scene.purgeable(births[-1].call_ns, after=births[-1].call_ns, before=end(op))
-            if not births or purged:
-                births.append(op)
+def _incarnations(ops: Sequence[Op], enqueues: Sequence[Op], scene: Scene) -> list[list[Op]] | None:
+    """Split the operations of an id that was purged and enqueued again; None if a delivery may belong to either."""
+    births = list(enqueues[:1])
+    for op in enqueues[1:]:
+        if scene.purgeable(births[-1].call_ns, after=births[-1].call_ns, before=end(op)):
+            births.append(op)
     if len(births) < 2:
         return [list(ops)]
     parts: list[list[Op]] = [[] for _ in births]
@@ -726,7 +766,7 @@ def _incarnations(ops: Sequence[Op], scene: Scene) -> list[list[Op]]:
     for op in sorted((op for op in ops if op.op == "dequeue"), key=lambda op: (op.token or 0, op.call_ns)):
         while at + 1 < len(births) and starts[at + 1] <= end(op):
             if sure[at + 1] >= op.call_ns and (op.attempt is None or op.attempt > attempt):
-                break
+                return None
             at, attempt = at + 1, 0
         attempt = op.attempt or attempt
         parts[at].append(op)
