@@ -517,7 +517,7 @@ class RedisQueue(BulkQueue):
         """What INFO says; empty for an emulation that has no INFO."""
         try:
             text: bytes = self._wire.command(b"INFO")
-        except BackendUnavailable:
+        except (BackendUnavailable, InvalidInput):
             raise
         except OrchError as error:
             if "unknown command" in str(error).lower():

@@ -14,7 +14,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -86,6 +86,7 @@ def start_redis(
     maxmemory: int | str | None = None,
     maxmemory_policy: str = "noeviction",
     cluster: bool = False,
+    sentinel: bool = False,
     port: int | None = None,
     password: str | None = None,
     config: Mapping[str, str] | None = None,
@@ -95,7 +96,8 @@ def start_redis(
 
     `appendfsync` (`always`, `everysec` or `no`) turns the append-only file on; without it nothing is written.
     `maxmemory` is in bytes or in the server's own words (`64mb`). `cluster` makes it a cluster of one node that owns
-    every slot. `port` None picks a free one. `config` adds directives as they stand in a configuration file.
+    every slot; `sentinel` makes it a Sentinel, which `config` tells what to watch. `port` None picks a free one.
+    `config` adds directives as they stand in a configuration file.
     Raises `BackendUnavailable` if there is no binary or the server does not come up; its log is in the message.
     """
     if appendfsync not in (None, "always", "everysec", "no"):
@@ -113,12 +115,15 @@ def start_redis(
         "maxmemory": str(maxmemory or 0),
         "maxmemory-policy": maxmemory_policy,
     }
+    if sentinel:  # which keeps no keys, and knows none of what concerns them
+        directives = {name: directives[name] for name in ("bind", "protected-mode", "daemonize")}
     if password is not None:
         directives["requirepass"] = f'"{password}"'
     if cluster:
         directives |= {"cluster-enabled": "yes", "cluster-config-file": "nodes.conf"}
     directives |= config or {}
-    server = RedisServer(binary, Path(directory), directives, port=port, password=password)
+    options = ["--sentinel"] if sentinel else []
+    server = RedisServer(binary, Path(directory), directives, options, port=port, password=password, owns_slots=cluster)
     server.start()
     return server
 
@@ -130,12 +135,21 @@ class RedisServer:
     """
 
     def __init__(
-        self, binary: str, directory: Path, directives: Mapping[str, str], *, port: int | None, password: str | None
+        self,
+        binary: str,
+        directory: Path,
+        directives: Mapping[str, str],
+        options: Sequence[str],
+        *,
+        port: int | None,
+        password: str | None,
+        owns_slots: bool,
     ) -> None:
         self.binary = binary
         self.directory = directory
         self._directives = dict(directives)
-        self._cluster = "cluster-enabled" in directives
+        self._options = list(options)
+        self._owns_slots = owns_slots
         self._password = password
         self._fixed_port = port is not None
         self.port = port or 0
@@ -177,10 +191,11 @@ class RedisServer:
         deadline = time.monotonic() + START_S
         for _ in range(_TRIES):
             if not self._fixed_port:
-                self.port = _free_port(below=55_000 if self._cluster else 65_536)  # the cluster bus is 10,000 above
+                bus = "cluster-enabled" in self._directives  # it is 10,000 above the port
+                self.port = _free_port(below=55_000 if bus else 65_536)
             if self._start_once(deadline):
                 self._fixed_port = True
-                if self._cluster:
+                if self._owns_slots:
                     self._own_every_slot(deadline)
                 return
             if time.monotonic() > deadline:
@@ -194,7 +209,7 @@ class RedisServer:
         settings.write_text("\n".join(lines) + "\n")
         with (self.directory / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [self.binary, settings.name],
+                [self.binary, settings.name, *self._options],
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
