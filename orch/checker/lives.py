@@ -240,6 +240,9 @@ class _Birth:
 
 def lives_of(job: str, ops: Sequence[Op], scene: Scene) -> list[Life]:
     """The lives of an id: one, or several if it was purged and enqueued again. `ops` are in the order of calls."""
+    ordinary = _ordinary(job, ops, scene)
+    if ordinary is not None:
+        return [ordinary]
     if scene.purges:
         births = [
             op for op in ops if op.op == "enqueue" and op.outcome is not Outcome.REFUSED and op.value is not False
@@ -250,6 +253,35 @@ def lives_of(job: str, ops: Sequence[Op], scene: Scene) -> list[Life]:
             parts = _incarnations(ops, births, scene)
             return [_blurred(job, ops, scene)] if parts is None else [_life(job, part, scene) for part in parts]
     return [_life(job, ops, scene)]
+
+
+def _ordinary(job: str, ops: Sequence[Op], scene: Scene) -> Life | None:
+    """The life of most jobs, in short: enqueued, delivered and reported once, all answered; else None.
+
+    It is what `_life` would find, in a tenth of the time; a test holds the two together.
+    """
+    if len(ops) != 3:
+        return None
+    born, taken, told = ops
+    if born.op != "enqueue" or taken.op != "dequeue" or told.op != "report":
+        return None
+    if not (born.outcome is taken.outcome is told.outcome is OK) or born.value is not True:
+        return None
+    if taken.attempt != 1 or told.token is None or told.token != taken.token or told.args.get("status") != "success":
+        return None
+    priority = born.args.get("priority", 0)
+    call, since, until, ret = born.call_ns, born.ret_ns, taken.call_ns, taken.ret_ns
+    assert since is not None
+    assert ret is not None
+    if counter_of(taken, "priority") not in (None, priority) or "delay_s" in born.args or ret < call:
+        return None
+    if job in scene.quarantined:
+        return None
+    life = Life(job, acknowledged=True, delivered=1, settled=True, final=True)
+    if since < until:
+        life.stays.append(Stay(since, until, since, priority, FRESH, born, taken, simple=True))
+    life.deliveries.append(Delivery(call, max(call, until), ret, priority, born, taken))
+    return life
 
 
 def _blurred(job: str, ops: Sequence[Op], scene: Scene) -> Life:
