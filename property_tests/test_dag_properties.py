@@ -162,6 +162,7 @@ PIECES = st.lists(
                 "  ",
                 "<<: ",
                 "!!int ",
+                "{k: !!int x}",
                 "---\n",
                 "'",
                 '"',
@@ -313,7 +314,7 @@ class Crash(BaseException):
 @pytest.mark.promise("D5", "D4")
 def test_whatever_stops_a_run_the_next_one_runs_only_what_was_not_recorded(graph, parallel, data):
     deps, declared = graph
-    kept, ran, logged = {}, [], []
+    kept, ran, logged, early = {}, [], [], []
     stops = data.draw(
         st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["before", "after", "lost", "fail"])), max_size=4)
     )
@@ -321,6 +322,7 @@ def test_whatever_stops_a_run_the_next_one_runs_only_what_was_not_recorded(graph
     def workflow(task):
         def run(params):
             ran.append(task)
+            early.extend(dep for dep in deps[task] if f"t{dep}" not in kept)
             if stop == (task, "fail"):
                 raise RuntimeError(task)
             return {"sum": 1 + sum(value for key, value in params.items() if key.endswith("__sum"))}
@@ -349,6 +351,7 @@ def test_whatever_stops_a_run_the_next_one_runs_only_what_was_not_recorded(graph
                 assert stop is not None
             assert not {f"t{task}" for task in ran} & set(before), "what was recorded is not run again"
             assert len(ran) == len(set(ran))
+            assert not early, "what others depend on is recorded before they start"
             end = logged[-1]
             assert [event["event"] for event in logged if event["run"] == end["run"]].count("dag_start") == 1
             assert [event["event"] for event in logged if event["run"] == end["run"]].count("dag_done") == 1

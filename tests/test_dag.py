@@ -161,6 +161,13 @@ def test_a_long_cycle_is_shortened_in_the_message():
     assert str(caught.value).endswith("t999 -> t0")
 
 
+def test_ten_cycles_are_named_at_most():
+    pairs = {f"{half}{n}": [f"{'b' if half == 'a' else 'a'}{n}"] for n in range(12) for half in "ab"}
+    with pytest.raises(CycleDetectedError) as caught:
+        validate(DAG("d", [Task(name, "x", depends_on=deps) for name, deps in pairs.items()]))
+    assert str(caught.value).count("Cycle detected") == 10
+
+
 def test_a_cycle_is_not_a_validation_error_as_in_the_seed():
     assert not issubclass(CycleDetectedError, ValidationError)
     assert not issubclass(ValidationError, CycleDetectedError)

@@ -1,5 +1,6 @@
 """The two logs: whole lines whoever writes, only the bad line lost whoever reads, and never a changed outcome."""
 
+import errno
 import io
 import json
 import logging
@@ -305,6 +306,38 @@ def test_a_writer_that_was_stopped_while_it_held_the_lock_does_not_stop_the_othe
         fcntl.flock(holder, fcntl.LOCK_EX)
         append_event(path, {"n": 1})
     assert numbers(read_newest(path, 5)) == [1, 0]
+
+
+def test_a_writer_waits_for_the_lock(path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+    fill(path, 1)
+    with path.open("rb") as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        naps = []
+
+        def nap(seconds):
+            naps.append(seconds)
+            fcntl.flock(holder, fcntl.LOCK_UN)
+
+        monkeypatch.setattr(events.time, "sleep", nap)
+        append_event(path, {"n": 1})
+    assert len(naps) == 1
+
+
+def test_a_file_system_without_locks_will_do(path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def flock(fd, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    fill(path, 2)
+    assert numbers(read_newest(path, 5)) == [1, 0]
+
+
+def test_appending_nothing_makes_no_file(path):
+    append_events(path, [])
+    assert not path.exists()
 
 
 @pytest.mark.promise("L1")

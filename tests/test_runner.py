@@ -585,6 +585,9 @@ def test_a_thread_that_dies_without_an_answer_is_a_failed_attempt(run, monkeypat
     with pytest.raises(RunnerError, match="its thread ended without an answer"):
         run(chain("a"), workflows=give(a={}))
     assert run_job(Job.new("workflow:a"), workflows=give(a={})) == Retry("its thread ended without an answer")
+    for thread in threading.enumerate():
+        if thread.name.startswith("orch "):
+            thread.join(WAIT_S)
 
 
 def test_a_traceback_goes_to_the_log_when_it_is_asked_for(run, caplog):
