@@ -963,7 +963,7 @@ class TestFailingServer:
 
     def test_a_long_script_of_somebody_else_is_an_outage(self, started):
         server, client, queue = started
-        client.config_set("busy-reply-threshold", 1)
+        client.config_set("lua-time-limit", 1)
         other = redis.Redis.from_url(server.url, socket_timeout=None, retry=None)
         with ThreadPoolExecutor(1) as pool:
             running = pool.submit(other.eval, "while true do end", 0)
@@ -1125,8 +1125,8 @@ class TestCluster:
         config = {"cluster-enabled": "yes", "cluster-config-file": "nodes.conf"}
         with start_redis(tmp_path / "one", config=config) as one, start_redis(tmp_path / "two", config=config) as two:
             clients = [redis.Redis.from_url(server.url) for server in (one, two)]
-            clients[0].execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 8191)
-            clients[1].execute_command("CLUSTER", "ADDSLOTSRANGE", 8192, 16383)
+            clients[0].execute_command("CLUSTER", "ADDSLOTS", *range(8192))
+            clients[1].execute_command("CLUSTER", "ADDSLOTS", *range(8192, 16384))
             clients[0].execute_command("CLUSTER", "MEET", "127.0.0.1", two.port)
             deadline = time.monotonic() + 20
             while any(client.cluster("info")["cluster_state"] != "ok" for client in clients):

@@ -391,7 +391,8 @@ class RedisQueue(BulkQueue):
             timeout_s = due_s
         block_s = min(timeout_s, SWEEP_S, self._wire.timeout_s * _BLOCK_SHARE)
         if block_s > 0:
-            self._wire.command(b"BZPOPMIN", self._keys["WAKE"], b"%.3f" % max(block_s, 0.001))
+            # Redis 6.2 takes a time-out of 1 ms for one without end.
+            self._wire.command(b"BZPOPMIN", self._keys["WAKE"], b"%.3f" % max(block_s, 0.002))
 
     # -- records that scripts did not write ----------------------------------------------------------------------
 
