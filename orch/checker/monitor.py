@@ -147,9 +147,11 @@ class Monitor:
         under_way = {op.job for ops in self._open.values() for op in ops}
         mine = by_job(op for op in self._ended if op.job in final and op.job not in under_way)
         over = {job: ops for job, ops in mine.items() if all(end(op) < quiet for op in ops)}
+        empties = [op for op in self._ended if op.op == "dequeue" and op.job is None and op.ret_ns is not None]
+        drain = max(empties, key=lambda op: op.call_ns, default=None)  # it may turn out to have been the last
         kept = []
         for op in self._ended:
-            if op.job is None and op.op not in _LASTING and end(op) < quiet:
+            if op.job is None and op.op not in _LASTING and op is not drain and end(op) < quiet:
                 self._drop([op])
             elif op.job not in over:
                 kept.append(op)
