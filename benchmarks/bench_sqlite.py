@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from orch import Job, JobStatus, Report
@@ -247,9 +248,9 @@ def purge(folder: Path, n: int) -> None:
     holds: list[float] = []
     plain = backend._Step.purge
 
-    def timed(step: backend._Step, cutoff_us: int) -> int:
+    def timed(step: backend._Step, cutoff_us: int, n: int) -> int:
         started = time.perf_counter()
-        removed = plain(step, cutoff_us)
+        removed = plain(step, cutoff_us, n)
         holds.append(time.perf_counter() - started)
         return removed
 
@@ -311,7 +312,7 @@ def start(folder: Path, n: int = 100) -> None:
     """From `enqueue` to its start in another, idle process; and what an idle process costs."""
     path = folder / "start.db"
     with (
-        SqliteQueue(path) as queue,
+        closing(SqliteQueue(path)) as queue,
         subprocess.Popen([sys.executable, "-c", WAITER, str(path)], stdout=subprocess.PIPE, text=True) as child,
     ):
         assert child.stdout is not None

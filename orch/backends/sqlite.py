@@ -63,9 +63,10 @@ APPLICATION_ID = 0x6F726368  # "orch" in the file's header
 LOCK_S = 60.0  # how long a step waits for other processes before it gives up
 LOOK_S = 0.2  # how often a process that uses the file makes sure that it was not removed or replaced
 POLL_S = 0.02  # how often a waiting dequeue looks whether another process changed the file
-PURGE_HOLD_S = 0.004  # a slice of a purge starts no further deletion after so long; writing it out takes as long again
-PURGE_CHUNK = 4  # jobs deleted between two looks at the clock: 4 of the largest take some milliseconds
-PURGE_PAUSE_S = 0.001  # between two slices, so that whoever waits for the store gets it
+PURGE_HOLD_S = 0.005  # how long a slice of a purge is to hold the store; the next one is made larger or smaller by it
+PURGE_FIRST = 100  # jobs in the first slice
+BIG = 16_384  # characters of a record or result from which on its job is purged with care
+PURGE_PAUSE_S = 0.0005  # between two slices, so that whoever waits for the store gets it
 SQLITE_MIN = (3, 35, 0)  # the first that has RETURNING
 
 # How a status is stored. RETRY is never a job's, only that of a settled report; a give-back is settled as PENDING.
@@ -148,7 +149,7 @@ _raw_decode = json.JSONDecoder().raw_decode
 # A job as it is stored, but for the numbers that the step gives it: when it is due, what every job has, and what most
 # jobs have only later.
 _New = tuple[int | None, tuple[Any, ...], tuple[Any, ...] | None]
-_NO_STATE = (0, 0, 0, 0, 0, 0)
+_NO_STATE = (0, 0, 0, 0, 0, 0, 0)
 
 
 def _new(job: Job) -> _New:
@@ -176,8 +177,10 @@ def _new(job: Job) -> _New:
     due_us = state = None
     if job.not_before is not None:
         due_us = iso_to_us(job.not_before)
+    big = len(record) > BIG
     if (
-        due_us is not None
+        big
+        or due_us is not None
         or job.attempts
         or job.failures
         or job.crashes
@@ -185,9 +188,13 @@ def _new(job: Job) -> _New:
         or job.result is not None
     ):
         result = None if job.result is None else checks.dump_json(job.result)
-        numbers = (job.attempts, job.failures, job.crashes)
+        numbers = (job.attempts, job.failures, job.crashes, int(big or _is_big(result)))
         state = (*numbers, _text(job.not_before), _text(job.error), _text(result))
     return due_us, said, state
+
+
+def _is_big(result: str | None) -> bool:
+    return result is not None and len(result) > BIG
 
 
 def _number(value: int | None) -> int | str:
@@ -313,6 +320,7 @@ class _Stored:
             settled_token,
             settled_status,
             self.progress_size,
+            _big,
             not_before,
             crc,
             record,
@@ -367,7 +375,9 @@ def _in_our_words(error: sqlite3.Error, path: Path) -> OrchError:
     if _code(error) in _NO_ROOM:
         return WriteRefused(f"{path} takes no more data, nothing was changed: {what}; free space on its disk")
     if _is_read_only(error):
-        return WriteRefused(f"{path} cannot be written, nothing was changed: {what}; see the permissions of the file")
+        return WriteRefused(
+            f"{path} cannot be written, nothing was changed: {what}; see the permissions of file and folder"
+        )
     if _is_busy(error):
         return BackendUnavailable(f"{path} was held by another process for {LOCK_S:g} s: {what}; has one been stopped?")
     if _code(error) == sqlite3.SQLITE_NOTADB:
@@ -571,16 +581,18 @@ class _File:
     def _look(self, *, create: bool) -> None:
         """Refuse what is not ours before it is opened for writing, which by itself could change it.
 
-        Only through SQLite: any other `close` of the file in this process would end the locks of its connections.
+        Only through SQLite: any other `close` of the file in this process would end the locks of its connections. An
+        error proves nothing, because what is in the -wal file is not seen here; `_prepare` looks again.
         """
         path = self.path
         if not path.is_file():
             raise BackendUnavailable(f"{path} cannot be opened: it is not a regular file; give the path of a file")
+        if not create and not path.stat().st_size:
+            raise BackendUnavailable(f"{path} was replaced by an empty file while it was in use; put it back")
         db = sqlite3.connect(path.as_uri() + "?mode=ro&immutable=1", uri=True, isolation_level=None)
         try:
-            fresh = _judge(path, *db.execute(_SQL["whose"]).fetchone())
-            if fresh and not create and not path.stat().st_size:
-                raise BackendUnavailable(f"{path} was replaced by an empty file while it was in use; put it back")
+            with suppress(sqlite3.Error):
+                _judge(path, *db.execute(_SQL["whose"]).fetchone())
         finally:
             db.close()
 
@@ -599,19 +611,22 @@ class _File:
         ask("synchronous_full" if self._synchronous == "FULL" else "synchronous_normal")
         ask("tune_checkpoint")
         ask("tune_journal_size")
-        ask("begin")  # also for a file that has all: one that cannot be written is refused now
+        ask("begin")
         if _judge(self.path, *ask("whose")[0]):
             for name in _SQL:
                 if name.startswith("schema_"):
                     ask(name)
-        ask("commit")
+            ask("commit")
+        else:
+            ask("touch")  # a file that cannot be written lets itself be opened, even with BEGIN IMMEDIATE
+            ask("rollback")
 
 
 _FILES: weakref.WeakSet[_File] = weakref.WeakSet()
 
 
 def _forget_all() -> None:
-    for file in _FILES:
+    for file in list(_FILES):
         file.forget()
 
 
@@ -897,8 +912,10 @@ class _Step:
         except UnreadableRecord:
             return None
         self.promote()
-        result = 0 if report.result is None else checks.dump_json(report.result)
-        finished.append((number, self.now, failures, number, _text(report.error), result, seq))
+        result = None if report.result is None else checks.dump_json(report.result)
+        finished.append(
+            (number, self.now, failures, number, _text(report.error), _text(result), int(_is_big(result)), seq)
+        )
         self.counts[_RUNNING] -= 1
         self.counts[number] += 1
         return job
@@ -993,6 +1010,7 @@ class _Step:
                 _text(job.not_before),
                 _text(job.error),
                 _text(stored.result),
+                int(_is_big(stored.result)),
                 stored.seq,
             ),
         )
@@ -1066,31 +1084,38 @@ class _Step:
 
     # -- forgetting --------------------------------------------------------------------------------------------------
 
-    def purge(self, cutoff_us: int) -> int:
-        """Remove final jobs for some milliseconds, the first to finish first; returns how many."""
-        until = time.perf_counter() + PURGE_HOLD_S
+    def purge(self, cutoff_us: int, n: int) -> int:
+        """Remove up to n final jobs, the first to finish first; returns how many, 0 if none is left.
+
+        Where a big one is among them, they go one by one, for some milliseconds.
+        """
+        found, succeeded, big = self.db.execute(_SQL["purge_look"], (cutoff_us, n)).fetchone()
+        if not big:
+            removed = self.db.execute(_SQL["purge"], (cutoff_us, n)).rowcount if found else 0
+            assert removed == found, "a purge removed other jobs than it had counted"
+            self.counts[_SUCCESS] -= succeeded or 0
+            self.counts[_FAILED] -= found - (succeeded or 0)
+            return removed
+        until = time.perf_counter() + PURGE_HOLD_S / 2
         removed = 0
-        while removed < SLICE_MAX and time.perf_counter() < until:
-            rows = self.db.execute(_SQL["purge"], (cutoff_us, PURGE_CHUNK)).fetchall()
-            for seq, status, progress_size in rows:
-                self.counts[status] -= 1
-                if progress_size:
-                    self.db.execute(_SQL["purge_gone"], (seq,))
-            removed += len(rows)
-            if len(rows) < PURGE_CHUNK:
+        for seq, status, progress_size in self.db.execute(_SQL["purge_find"], (cutoff_us, n)).fetchall():
+            self.db.execute(_SQL["purge_one"], (seq,))
+            if progress_size:
+                self.db.execute(_SQL["purge_gone"], (seq,))
+            self.counts[status] -= 1
+            removed += 1
+            if time.perf_counter() > until:
                 break
         return removed
 
     def purge_progress(self) -> bool:
         """Remove recorded outputs of purged jobs for some milliseconds; False when none is left."""
-        until = time.perf_counter() + PURGE_HOLD_S
+        until = time.perf_counter() + PURGE_HOLD_S / 2
         while (gone := self.db.execute(_SQL["purge_next"]).fetchone()) is not None:
-            while self.db.execute(_SQL["purge_progress"], (gone[0], PURGE_CHUNK)).rowcount == PURGE_CHUNK:
+            while self.db.execute(_SQL["purge_progress"], gone).rowcount:
                 if time.perf_counter() > until:
                     return True
             self.db.execute(_SQL["purge_done"], gone)
-            if time.perf_counter() > until:
-                return True
         return False
 
 
@@ -1137,7 +1162,8 @@ class SqliteQueue(BulkQueue):
                 f"SQLite {needed} or newer is needed, this Python has {sqlite3.sqlite_version}; "
                 f"use a newer Python, or redis://"
             )
-        self._file = _File(_checked_path(path), synchronous)
+        self.path = _checked_path(path)
+        self._file = _File(self.path, synchronous)
         self._beats: dict[str, int] = {}
         # Whoever hands in a clock sees each beat exactly; otherwise one a second and worker is written, not one a job.
         self._beat_gap_us = 1_000_000 if clock is None else 0
@@ -1195,14 +1221,20 @@ class SqliteQueue(BulkQueue):
             return step.requeue(job_id)
 
     def _purge(self, older_than_s: float) -> int:
-        with self._step() as step:
-            cutoff_us = step.now - to_us(older_than_s)
-            removed = total = step.purge(cutoff_us)
+        total = 0
+        cutoff_us: int | None = None
+        n = PURGE_FIRST
+        removed = -1
         while removed:
-            time.sleep(PURGE_PAUSE_S)
             with self._step() as step:
-                removed = step.purge(cutoff_us)
+                started = time.perf_counter()
+                if cutoff_us is None:
+                    cutoff_us = step.now - to_us(older_than_s)
+                removed = step.purge(cutoff_us, n)
+            held_s = time.perf_counter() - started
             total += removed
+            n = min(SLICE_MAX, max(1, round(n * min(2.0, PURGE_HOLD_S / held_s))))
+            time.sleep(PURGE_PAUSE_S)
         more = True
         while more:
             with self._step() as step:
@@ -1343,8 +1375,10 @@ class SqliteQueue(BulkQueue):
             with file.news:
                 if file.changes == changes:
                     file.waiting += 1
-                    file.news.wait(min(left, POLL_S))
-                    file.waiting -= 1
+                    try:
+                        file.news.wait(min(left, POLL_S))
+                    finally:
+                        file.waiting -= 1
 
     # -- records that cannot be read ---------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@
 --             Everything else is what the queue knows. status: 0 pending, 1 running, 2 success, 3 failed,
 --             4 quarantined. A pending job is ready when `due_us` is NULL. Times are epoch microseconds.
 -- quarantine  why the record of a job cannot be read, in the order of the finds (Q13).
+--             `big`: its record, result or recorded outputs take long to remove.
 -- progress    recorded outputs of tasks (D5); `gone` names the purged jobs whose outputs are still to be removed.
 --
 -- Where a parameter may be NULL, a value of the wrong type stands for it: 0 for a text, NULLIF(?, 0), and '' for a
@@ -56,6 +57,7 @@ CREATE TABLE job (
     settled_token INTEGER,
     settled_status INTEGER,
     progress_size INTEGER NOT NULL DEFAULT 0,
+    big INTEGER NOT NULL DEFAULT 0,
     not_before TEXT,
     crc INTEGER NOT NULL,
     record TEXT NOT NULL,
@@ -84,7 +86,7 @@ WHERE status = 1
 
 -- name: schema_job_finished
 CREATE INDEX job_finished
-ON job (finished_us)
+ON job (finished_us, status, big)
 WHERE finished_us IS NOT NULL
 
 -- name: schema_job_listed
@@ -171,6 +173,10 @@ COMMIT
 -- name: rollback
 ROLLBACK
 
+-- name: touch
+UPDATE state
+SET seq = seq
+
 -- name: step
 SELECT
     CASE WHEN boot_id = ? THEN offset_us END,
@@ -215,11 +221,11 @@ ON CONFLICT (id) DO NOTHING
 -- name: enqueue_whole
 INSERT INTO job (
     seq, ticket, ready_us, due_us, id, priority, enqueued_us, crc, record,
-    attempts, failures, crashes, not_before, error, result
+    attempts, failures, crashes, big, not_before, error, result
 )
 VALUES (
     ?, NULLIF(?, ''), NULLIF(?, ''), NULLIF(?, ''), ?, ?, ?, ?, ?,
-    ?, ?, ?, NULLIF(?, 0), NULLIF(?, 0), NULLIF(?, 0)
+    ?, ?, ?, ?, NULLIF(?, 0), NULLIF(?, 0), NULLIF(?, 0)
 )
 ON CONFLICT (id) DO NOTHING
 
@@ -295,7 +301,8 @@ SET
     settled_status = NULLIF(?, ''),
     not_before = NULLIF(?, 0),
     error = NULLIF(?, 0),
-    result = NULLIF(?, 0)
+    result = NULLIF(?, 0),
+    big = max(big, ?)
 WHERE seq = ?
 
 -- name: held
@@ -321,7 +328,8 @@ SET
     worker_id = NULL,
     expires_us = NULL,
     error = NULLIF(?, 0),
-    result = NULLIF(?, 0)
+    result = NULLIF(?, 0),
+    big = max(big, ?)
 WHERE seq = ? AND status = 1
 
 -- name: extend
@@ -346,7 +354,9 @@ SET
 
 -- name: progress_size
 UPDATE job
-SET progress_size = ?
+SET
+    progress_size = ?,
+    big = 1
 WHERE seq = ?
 
 -- name: progress
@@ -496,16 +506,36 @@ VALUES (?, ?)
 ON CONFLICT (key) DO UPDATE
 SET tick = excluded.tick
 
+-- name: purge_look
+SELECT count(*), sum(status = 2), max(big)
+FROM (
+    SELECT status, big
+    FROM job INDEXED BY job_finished
+    WHERE finished_us < ?
+    ORDER BY finished_us, status, big, seq
+    LIMIT ?
+)
+
 -- name: purge
 DELETE FROM job
 WHERE seq IN (
     SELECT seq
     FROM job INDEXED BY job_finished
     WHERE finished_us < ?
-    ORDER BY finished_us
+    ORDER BY finished_us, status, big, seq
     LIMIT ?
 )
-RETURNING seq, status, progress_size
+
+-- name: purge_find
+SELECT seq, status, progress_size
+FROM job INDEXED BY job_finished
+WHERE finished_us < ?
+ORDER BY finished_us, status, big, seq
+LIMIT ?
+
+-- name: purge_one
+DELETE FROM job
+WHERE seq = ?
 
 -- name: purge_gone
 INSERT INTO gone (seq)
@@ -522,7 +552,7 @@ WHERE number IN (
     SELECT number
     FROM progress
     WHERE seq = ?
-    LIMIT ?
+    LIMIT 4
 )
 
 -- name: purge_done
