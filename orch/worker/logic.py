@@ -184,7 +184,7 @@ class _Work:
             return
         for job in event.jobs:
             self.keys += 1
-            self._give_back(Run(self.keys, job, job.lease), None)
+            self._give_back(Run(self.keys, job), None)
 
     def _start(self, jobs: Sequence[Job]) -> Steps:
         if not jobs:
@@ -193,7 +193,7 @@ class _Work:
         runs = []
         for job in jobs:
             self.keys += 1
-            runs.append(Run(self.keys, job, job.lease))
+            runs.append(Run(self.keys, job))
             yield from self._say(f"Processing job {job.id} (DAG: {job.dag_path})", job)
         yield from self._do(Record(tuple(started_event(run, worker_id) for run in runs)))
         state.claimed += len(runs)
@@ -408,7 +408,7 @@ class _Work:
     def _end(self) -> Generator[Step, Any, int | None]:
         """The end of a worker that was given one: `max_jobs`, or `burst`."""
         state, config = self.state, self.config
-        if state.running or state.unreported or state.reserved or self.outage is not None:
+        if state.running or state.unreported or state.reserved:
             return None
         failed = 1 if config.burst and state.dead else 0
         if config.max_jobs is not None and state.claimed >= config.max_jobs:
@@ -453,9 +453,9 @@ def keep_leases(config: Config, state: State) -> Steps:
                 told = info if error is None else None
         if now >= extend_at:
             extend_at = now + every
-            held = [run for run in state.held() if run.lease is not None]
+            held = state.held()
             if held:
-                now, answers = yield Extend(tuple(run.lease for run in held if run.lease is not None))
+                now, answers = yield Extend(tuple(lease for _, lease in held))
                 if isinstance(answers, OrchError):
                     answers = [answers] * len(held)
                 trouble = next((answer for answer in answers if isinstance(answer, _NOT_EXTENDED)), None)
@@ -467,16 +467,17 @@ def keep_leases(config: Config, state: State) -> Steps:
                     text = f"[{config.worker_id}] Leases are not extended: {said(trouble)}"
                     now, _ = yield Say(text, logging.WARNING)
                 failing = trouble is not None
-                yield from _drop_lost(config, state, list(zip(held, answers, strict=True)), now)
+                runs = [run for run, _ in held]
+                yield from _drop_lost(config, state, list(zip(runs, answers, strict=True)), now)
         now, _ = yield Sleep(min(extend_at, beat_at))
 
 
 def _drop_lost(config: Config, state: State, answers: list[tuple[Run, Lease | OrchError]], now: float) -> Steps:
     lost: list[tuple[Run, OrchError]] = []
     for run, answer in answers:
-        if not isinstance(answer, OrchError):
-            run.lease = answer
-        elif not isinstance(answer, _NOT_EXTENDED) and state.running.get(run.key) is run:
+        if not isinstance(answer, OrchError) or isinstance(answer, _NOT_EXTENDED):
+            continue
+        if state.running.get(run.key) is run:
             # One that finished meanwhile is not lost: its report settled the lease, or will learn about it.
             del state.running[run.key]
             state.blocked[run.key] = run

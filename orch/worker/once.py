@@ -35,7 +35,7 @@ def execute_job(
     settings = Settings.from_env()
     if events_path is not None:
         settings = replace(settings, events_path=os.fspath(events_path))
-    run = Run(0, job, job.lease)
+    run = Run(0, job)
     record_event(started_event(run, worker_id))
     start = time.monotonic()
     outcome = in_threads(queue, settings)(job, Attempt(0, job))

@@ -183,7 +183,6 @@ class Run:
 
     key: int
     job: Job
-    lease: Lease | None
     started: float = 0.0
     deadline: float | None = None
 
@@ -215,6 +214,7 @@ class State:
     stopping: str | None = None
     over: bool = False
 
-    def held(self) -> list[Run]:
+    def held(self) -> list[tuple[Run, Lease]]:
         """The attempts whose leases must be kept."""
-        return [*self.running.values(), *(finished.run for finished in self.unreported)]
+        runs = [*self.running.values(), *(finished.run for finished in self.unreported)]
+        return [(run, run.job.lease) for run in runs if run.job.lease is not None]
