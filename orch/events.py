@@ -31,6 +31,7 @@ STATE_PATH = "logs/orchestrator_state.jsonl"
 LINE_MAX = 4 * 1024 * 1024  # bytes of one line; a longer one is refused when written and skipped when read
 LOCK_WAIT_S = 1.0  # a writer that was stopped while it held the lock does not stop the others
 _BLOCK = 64 * 1024
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 log = logging.getLogger("orch.events")
@@ -117,20 +118,20 @@ def _line(event: Mapping[str, Any]) -> bytes:
 
 
 def _open(path: str | os.PathLike[str]) -> int:
-    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     try:
-        return os.open(path, flags, 0o666)
+        return os.open(path, _FLAGS, 0o666)
     except FileNotFoundError:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        return os.open(path, flags, 0o666)
+        return os.open(path, _FLAGS, 0o666)
 
 
 def _append(fd: int, data: bytes) -> None:
-    if not stat.S_ISREG(os.fstat(fd).st_mode):  # /dev/null, a pipe: nothing to mend
+    locked = _lock(fd)
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode):  # /dev/null, a pipe: nothing to mend
         os.write(fd, data)
         return
-    locked = _lock(fd)
-    start = os.fstat(fd).st_size
+    start = found.st_size
     if start and not _ends_a_line(fd, start):
         data = b"\n" + data
     written = 0
