@@ -22,6 +22,7 @@ PROGRESS_TOTAL_MAX = 16 * 1024 * 1024  # bytes of all recorded outputs of a job
 INT_BITS_MAX = 1024  # of a number in a JSON value; Python itself refuses to print very long ones
 INT_MAX = 1_000_000_000  # counters and limits; far inside what every store keeps exactly
 SECONDS_MAX = 1_000_000_000.0  # about 31 years
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode  # dumps makes one a call
 _CUT_MARK = " … [cut by orch]"
 
 
@@ -175,7 +176,7 @@ def check_object(value: object, what: str) -> dict[str, Any]:
 
 def dump_json(value: object) -> str:
     """Compact JSON of a checked value; keys keep their order."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return _encode(value)
 
 
 def check_size(text: str, what: str, limit: int) -> str:
