@@ -7,6 +7,7 @@ import ast
 import re
 import sys
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 from orch.job import STATES, TRANSITIONS
@@ -29,6 +30,7 @@ def state_chart() -> str:
     return "\n".join(lines)
 
 
+@cache
 def modules() -> dict[str, set[str]]:
     """Which modules of orch each module of orch imports, lazy imports too."""
     found: dict[str, set[str]] = {}
@@ -67,12 +69,14 @@ def roles() -> str:
     return "\n".join(rows)
 
 
+@cache
 def promises() -> dict[str, str]:
     """Promise id -> its sentence, from docs/contract.md."""
     rows = re.findall(r"^\| ([QWSDL]\d+) ([^|]+?) \| (.+?) \|$", CONTRACT.read_text(), re.MULTILINE)
     return {number: title for number, title, _ in rows}
 
 
+@cache
 def marked() -> dict[str, dict[str, int]]:
     """Promise id -> file -> how many test functions carry its marker."""
     found: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))

@@ -43,7 +43,7 @@ ALLOWED = {
     "orch.history": QUEUE,
     "orch.checker": JUDGE,
     "orch.demo": SERVE | JUDGE | {"orch.scheduler", "orch.rig", "orch.page"},
-    "orch.rig": SERVE,
+    "orch.rig": SERVE | {"orch.page"},
     "orch.page": VALUES,
     "orch.cli": {"orch"},
     "orch.__main__": {"orch.cli"},
