@@ -104,7 +104,7 @@ _HEAD = b'{"v":1,"status":"'
 _NOW_IS_SERVERS = b"$0\r\n\r\n$0\r\n\r\n"
 # The error of a job with too many crashes, around its number, which only the script knows.
 _CRASHED = [part.encode() for part in json.dumps(crash_limit_error(12345)).split("12345")]
-_dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+_parse = json.JSONDecoder().raw_decode
 
 
 def open_redis(
@@ -353,7 +353,7 @@ class RedisQueue(BulkQueue):
         said = {
             name: getattr(info, name) for name in ("host", "pid", "started_at", "done", "failed", "slots", "blocked")
         }
-        self._run("announce", [info.id.encode(), _dump(said).encode(), b"%d" % to_us(_SILENT_S)])
+        self._run("announce", [info.id.encode(), checks.dump_json(said).encode(), b"%d" % to_us(_SILENT_S)])
 
     def schedule_cursor(self, key: str) -> str | None:
         checks.check_text(key, "schedule key", 1024)
@@ -575,7 +575,7 @@ def _rest_of(job: Job) -> bytes:
     }
     if job.extra:
         rest |= job.extra
-    return b"," + _dump(rest)[1:].encode()
+    return b"," + checks.dump_json(rest)[1:].encode()
 
 
 def _restored(job_id: str, raw: bytes, job: Job) -> list[bytes]:
@@ -607,8 +607,8 @@ def _packed_report(report: Report) -> tuple[bytes, ...]:
     if report.delay_s:
         seconds, micros = divmod(to_us(report.delay_s), 1_000_000)
         delay = (b"%d" % seconds, b"%d" % micros)
-    error = b"" if report.error is None else _dump(report.error).encode()
-    result = b"" if report.result is None else _dump(report.result).encode()
+    error = b"" if report.error is None else checks.dump_json(report.error).encode()
+    result = b"" if report.result is None else checks.dump_json(report.result).encode()
     return (report.job_id.encode(), token, _LETTERS[report.status], error, result, *delay)
 
 
@@ -619,7 +619,7 @@ def _instant(us: int) -> tuple[str, str]:
 
 
 def _json_of(value: Any) -> str:
-    return "null" if value is None else _dump(value)
+    return "null" if value is None else checks.dump_json(value)
 
 
 def _job_of(answer: bytes) -> Job:
@@ -629,8 +629,9 @@ def _job_of(answer: bytes) -> Job:
     """
     meta, _, raw = answer.partition(b"\n")
     try:
-        data = json.loads(raw.decode())
-        if not raw.startswith(_HEAD) or type(data) is not dict:
+        text = raw.decode()
+        data, end = _parse(text)
+        if not raw.startswith(_HEAD) or end != len(text):
             raise ValueError("it is not as it was written")
         del data["v"]
         extra = {}
