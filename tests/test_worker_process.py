@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from orch import Job, JobStatus, open_queue
+from orch.testing.servers import find_server, start_redis
 
 pytestmark = pytest.mark.real
 
@@ -99,9 +100,9 @@ def pid(params):
 class Bench:
     """A folder with a queue, workflows, and the worker processes that were started in it."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, url=None):
         self.folder = folder
-        self.url = f"sqlite:///{folder}/q.db"
+        self.url = f"sqlite:///{folder}/q.db" if url is None else url
         (folder / "flows.py").write_text(FLOWS)
         self.queue = open_queue(self.url)
         self.workers = []
@@ -429,6 +430,38 @@ def test_a_job_in_a_process_records_its_tasks_through_its_worker(bench):
     assert (job.status, job.attempts) == (JobStatus.SUCCESS, 2)
     log = (bench.folder / "logs" / "orchestrator_events.jsonl").read_text()
     assert log.count('"event":"task_start"') == 3
+
+
+# -- outages -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.promise("W3", "W5", "Q14")
+def test_a_worker_rides_out_the_death_of_its_redis_server_and_repeats_no_work(tmp_path):
+    if find_server() is None:
+        pytest.skip("no Redis-protocol server at hand")
+    (tmp_path / "redis").mkdir()
+    with start_redis(tmp_path / "redis", appendfsync="always") as server:
+        bench = Bench(tmp_path, server.url)
+        try:
+            bench.put("wait_for")
+            worker = bench.start()
+            bench.until_marked()
+            server.kill()
+            bench.file.touch()  # the job ends while there is nobody to tell
+            while "Queue does not answer" not in worker.stderr.readline():
+                pass
+            server.restart()
+            until(lambda: bench.status("wait_for") is JobStatus.SUCCESS)
+            bench.put("noop")
+            until(lambda: bench.status("noop") is JobStatus.SUCCESS)
+            worker.terminate()
+            _, err = worker.communicate()
+            assert worker.returncode == 0
+            assert "Queue is back after" in err
+            assert bench.marks.read_text() == "wait_for\n"
+            assert bench.queue.get_job("wait_for").attempts == 1
+        finally:
+            bench.close()
 
 
 # -- how it begins -------------------------------------------------------------------------------------------------

@@ -29,10 +29,12 @@ def main() -> NoReturn:
     ctl = socket.socket(fileno=int(sys.argv[1]))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the worker decides when its jobs end
-    woken, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    woken, waker = os.pipe()
+    os.set_blocking(woken, False)
+    os.set_blocking(waker, False)
     signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
-    leash = os.pipe2(os.O_CLOEXEC)  # closes when this process ends, however it ends
+    leash = os.pipe()  # closes when this process ends, however it ends
     settings = Settings.from_env()
     prepare(settings, level=sys.argv[2])
     job = 0

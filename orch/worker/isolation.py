@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from orch import errors
-from orch.errors import LeaseLost, OrchError
+from orch.errors import LeaseLost, NotSupported, OrchError
 from orch.job import Job, Lease
 from orch.runner import Dead, Done, Lost, Outcome, Retry
 from orch.worker.attempt import Attempt
@@ -44,8 +44,8 @@ class Servers:
     """The servers of one worker; `run` takes an idle one or starts another."""
 
     def __init__(self, *, log_level: str = "WARNING") -> None:
-        if not hasattr(os, "fork"):
-            raise OrchError("--isolate process needs fork, which this system does not have; use --isolate thread")
+        if not hasattr(os, "waitid"):
+            raise NotSupported("--isolate process needs fork and waitid; this system has --isolate thread only")
         self._log_level = log_level
         self._idle: list[_Server] = []
         self._lock = threading.Lock()
