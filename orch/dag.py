@@ -22,6 +22,27 @@ from orch import checks
 from orch.errors import CycleDetectedError, InvalidInput, RunnerError, ValidationError
 from orch.yaml_marks import SIZE_MAX, Fault, Node, Reader, did_you_mean, join_key, shown_faults
 
+# The seed's names of this module, imported ones too, and ours.
+__all__ = [
+    "DAG",
+    "CycleDetectedError",
+    "DagFileInvalid",
+    "DagNotFound",
+    "Fault",
+    "Task",
+    "UnknownWorkflow",
+    "ValidationError",
+    "find_faults",
+    "load_dag",
+    "load_dag_from_yaml",
+    "merge_payloads",
+    "parse_dag",
+    "payload_clashes",
+    "resolve_dag_path",
+    "toposort",
+    "validate",
+]
+
 MAX_PARALLEL = 3  # tasks of one run at a time; the seed's SCHED_MAX_PARALLEL
 PARALLEL_MAX = 1_000
 TENANT = "local-dev"

@@ -22,6 +22,7 @@ from os import PathLike
 from typing import Any
 
 from orch import checks
+from orch import workflows as shipped
 from orch.clock import Clock, iso, process_clock, to_us
 from orch.dag import (
     DAG,
@@ -35,9 +36,24 @@ from orch.dag import (
     toposort,
 )
 from orch.errors import CycleDetectedError, InvalidInput, LeaseLost, RunnerError, ValidationError
-from orch.events import log_events
+from orch.events import log_event, log_events
 from orch.job import Job, uuid7
-from orch.workflows import CONTEXT, WORKFLOW_MAP, Context, Workflow
+from orch.workflows import CONTEXT, Context, Workflow
+
+# The seed's names of this module, imported ones too, and ours.
+__all__ = [
+    "Dead",
+    "Done",
+    "FinalFailure",
+    "Lost",
+    "Outcome",
+    "Record",
+    "Retry",
+    "RunnerError",
+    "log_event",
+    "run_dag",
+    "run_job",
+]
 
 WORKFLOW_PREFIX = "workflow:"  # a dag_path that names one callable instead of a file
 BACKOFF_S = 0.1  # before the first retry of a task; doubles, less a random part of up to one half
@@ -110,7 +126,7 @@ def run_job(
         deadline = clock() + job.timeout_s
     token = None if job.lease is None else job.lease.token
     run_id = f"{job.id}#{job.attempts}"
-    registry = WORKFLOW_MAP if workflows is None else workflows
+    registry = shipped.WORKFLOW_MAP if workflows is None else workflows
     if job.dag_path.startswith(WORKFLOW_PREFIX):
         context = Context(
             job.id, run_id, "", job.attempts, 1, token, deadline, job.tenant_id, lost if lost is not None else _never
@@ -237,7 +253,7 @@ def run_dag(
     checks.check_seconds(backoff_s, "backoff_s")
     parallel = dag.max_parallel if max_parallel is None else max_parallel
     checks.check_int(parallel, "max_parallel", 1, PARALLEL_MAX)
-    registry = WORKFLOW_MAP if workflows is None else workflows
+    registry = shipped.WORKFLOW_MAP if workflows is None else workflows
     shared = checks.check_object(dict(params or {}), "params")
     order = _planned(dag, registry, shared)
     tenant = dag.tenant_id if tenant == TENANT else tenant

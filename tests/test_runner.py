@@ -7,10 +7,11 @@ import random
 import signal
 import threading
 from datetime import UTC, datetime, timedelta
+from unittest import mock
 
 import pytest
 
-from orch import runner
+from orch import errors, runner
 from orch.checks import RESULT_MAX
 from orch.dag import DAG, Task
 from orch.errors import InvalidInput, LeaseLost, RunnerError, WriteRefused
@@ -118,6 +119,22 @@ def test_a_run_returns_the_seeds_result(run):
 def test_workflows_come_from_the_map_as_it_is_at_the_call(run, monkeypatch):
     monkeypatch.setitem(WORKFLOW_MAP, "fresh", lambda params: {"fresh": True})
     assert run(DAG("d", [Task("a", "fresh")]))["task_outputs"] == {"a": {"fresh": True}}
+
+
+def test_the_map_may_be_replaced_as_the_seeds_tests_do(run):
+    with mock.patch("orch.workflows.WORKFLOW_MAP", give(fresh={"x": 1})):
+        assert run(DAG("d", [Task("a", "fresh")]))["task_outputs"] == {"a": {"x": 1}}
+        assert run_job(Job.new("workflow:fresh")) == Done({"x": 1})
+
+
+def test_the_seeds_names_are_found_where_its_modules_had_them(log):
+    from orch.dag import CycleDetectedError, ValidationError
+    from orch.runner import RunnerError, log_event
+
+    assert issubclass(RunnerError, Exception)
+    assert {CycleDetectedError, ValidationError} == {errors.CycleDetectedError, errors.ValidationError}
+    log_event({"timestamp": "2025-10-03T10:00:00", "event": "x"}, str(log))
+    assert json.loads(log.read_text()) == {"timestamp": "2025-10-03T10:00:00", "event": "x"}
 
 
 def test_a_dry_run_prints_the_plan_runs_nothing_and_writes_nothing(run, log, capsys):
