@@ -99,9 +99,10 @@ def summarize_dags(
     now: datetime | None = None,
     lost_after_s: float = LOST_AFTER_S,
 ) -> list[dict[str, Any]]:
-    """The newest runs, one row each, latest start first: dag_name, run, job, tenant, status, start, tasks_ok,
-    tasks_fail, tasks_skipped, and duration (seconds) and end once it ended.
+    """The newest runs, one row each, latest start first: dag_name, run, job, tenant, status, start, end, duration,
+    tasks_ok, tasks_fail, tasks_skipped.
 
+    `duration` is seconds: of a run that goes on up to now, of a lost one up to its last event; `end` is None for both.
     `status` is success or failed as its `dag_done` says; without one the run is `lost` when a later attempt of its job
     began or when it said nothing for `lost_after_s`, else `running`. A run of the seed that failed wrote no end: a
     failed task with nothing after it makes it `failed`.
@@ -113,27 +114,27 @@ def summarize_dags(
     for run in runs:
         if run.job is not None and run.attempt is not None:
             latest[run.job] = max(run.attempt, latest.get(run.job, 0))
-    silent_since = _now_us(now) - to_us(lost_after_s)
+    now_us = _now_us(now)
     rows = []
     for run in sorted(runs, key=lambda run: (run.start, run.name, run.id or ""), reverse=True)[:limit]:
         superseded = run.job is not None and run.attempt is not None and run.attempt < latest[run.job]
-        status = run.status(lost=superseded or run.last < silent_since)
-        row: dict[str, Any] = {
-            "dag_name": run.name,
-            "run": run.id,
-            "job": run.job,
-            "tenant": run.tenant,
-            "status": status,
-            "start": iso(run.start),
-            "tasks_ok": sum(task.end is not None and task.ok for task in run.tasks),
-            "tasks_fail": sum(task.end is not None and not task.ok for task in run.tasks),
-            "tasks_skipped": run.skipped,
-        }
+        status = run.status(lost=superseded or run.last < now_us - to_us(lost_after_s))
         end = run.end if run.end is not None else run.last if status == "failed" else None
-        if end is not None:
-            row["duration"] = run.duration if run.duration is not None else max(0, end - run.start) / 1_000_000
-            row["end"] = iso(end)
-        rows.append(row)
+        rows.append(
+            {
+                "dag_name": run.name,
+                "run": run.id,
+                "job": run.job,
+                "tenant": run.tenant,
+                "status": status,
+                "start": iso(run.start),
+                "end": None if end is None else iso(end),
+                "duration": run.seconds(now_us if status == "running" else run.last if end is None else end),
+                "tasks_ok": sum(task.end is not None and task.ok for task in run.tasks),
+                "tasks_fail": sum(task.end is not None and not task.ok for task in run.tasks),
+                "tasks_skipped": run.skipped,
+            }
+        )
     return rows
 
 
@@ -173,7 +174,7 @@ def per_tenant_load(
     rows = []
     for tenant, runs in tenants.items():
         tasks = [task for run in runs for task in run.tasks]
-        latencies = [run.latency() for run in runs if run.end is not None and run.end >= since]
+        latencies = [run.seconds(run.end) for run in runs if run.end is not None and run.end >= since]
         rows.append(
             {
                 "tenant": tenant,
@@ -258,11 +259,9 @@ class _Run:
             return "failed"
         return "lost" if lost else "running"
 
-    def latency(self) -> float:
-        """Seconds from start to end of a run that ended."""
-        if self.duration is not None:
-            return self.duration
-        return max(0, (self.last if self.end is None else self.end) - self.start) / 1_000_000
+    def seconds(self, end: int) -> float:
+        """How long it took: as the runner measured it, else from its start to `end`."""
+        return self.duration if self.duration is not None else max(0, end - self.start) / 1_000_000
 
     def add(self, time: int, event: Mapping[str, Any]) -> None:
         self.start, self.last = min(self.start, time), max(self.last, time)

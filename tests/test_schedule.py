@@ -336,6 +336,15 @@ def test_every_fault_of_a_file_is_told_at_once_with_line_and_key():
     assert str(faults[2]).startswith("s.yaml:5:9 [1].cron: Invalid cron expression: 61 * * * * (minute '61': ")
 
 
+@pytest.mark.promise("S3")
+@pytest.mark.parametrize("id", ["no", "12:30", "2026-11-24", "750", "1.5", "", "~", "[a]"])
+def test_an_id_that_yaml_reads_as_something_else_is_refused_and_told_to_be_quoted(id):
+    schedules, faults = parse_schedules(f"id: {id}\ncron: '@daily'\ndag: d\n")
+    assert schedules == []
+    assert [(fault.line, fault.key) for fault in faults] == [(1, "id")]
+    assert faults[0].message.startswith("expected text, got ")
+
+
 @pytest.mark.promise("S4")
 @pytest.mark.parametrize(
     "bad",
