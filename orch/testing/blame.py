@@ -176,14 +176,15 @@ def deliverable(run: Run) -> tuple[list[str], list[str]]:
     return should, is_
 
 
-def job(run: Run, verb: str, expected: Any, actual: Any) -> Blame:
-    """A verb that answers one job, or an error, said something else."""
+def job(run: Run, verb: str, job_id: str, expected: Any, actual: Any, place: int | None = None) -> Blame:
+    """A verb that answers one job, or an error, said something else; `place` is where the job was, if not still."""
     model = run.model
     said = f"{verb} answered {shown(actual)}, it should have been {shown(expected)}"
     if touched(actual):
         return "Q11", f"a caller's change reached the store: {shown(actual)}"
     if isinstance(expected, type):
-        return _should_refuse(run, expected, actual, verb), said
+        final = (model.place(job_id) if place is None else place) in (DONE, DEAD)
+        return _should_refuse(run, expected, actual, final=final or verb == "requeue"), said
     if expected is None:
         if isinstance(actual, Exception):
             return ("Q13" if isinstance(actual, UnreadableRecord) else "Q1"), said
@@ -205,13 +206,13 @@ def job(run: Run, verb: str, expected: Any, actual: Any) -> Blame:
     return fields(run, expected, actual, verb)
 
 
-def _should_refuse(run: Run, expected: type[OrchError], actual: Any, verb: str) -> str:
+def _should_refuse(run: Run, expected: type[OrchError], actual: Any, *, final: bool) -> str:
     if expected is LeaseLost:
         return "Q4"
     if expected is UnreadableRecord:
         return "Q13"
     if expected is IllegalTransition:
-        return "Q7" if run.place in (DONE, DEAD) or verb == "requeue" else "Q12"
+        return "Q7" if final else "Q12"
     if expected is JobNotFound and isinstance(actual, Job):
         return "Q10" if actual.id in run.model.purged else "Q1"
     return "Q12"

@@ -64,10 +64,11 @@ def verify(
         outcome = explore(machine, make_queue, max_examples=max_examples, seed=seed)
     else:
         outcome = fast.explore(machine, make_queue, traces=max_examples * FAST_TRACES, seed=seed)
-    return _judged(machine, make_queue, outcome, driver)
+    return judged(machine, make_queue, outcome, driver)
 
 
-def _judged(machine: QueueMachine, store: Store, outcome: fast.Outcome, driver: str) -> Verified:
+def judged(machine: QueueMachine, store: Store, outcome: fast.Outcome, driver: str) -> Verified:
+    """The outcome of an exploration as `verify` tells it: raises `ContractViolation`, or `NeverReached`."""
     if outcome.failure is not None:
         raise _violation(machine, store, outcome.failure) from None
     missing = tuple(never_reached(machine, outcome.coverage))

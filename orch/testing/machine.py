@@ -68,8 +68,10 @@ class Operation:
     verb: str = ""  # a verb that the queue's class must override, for a bulk form
     hook: str = ""  # a hook that the store must have
     on_job: bool = True  # the first value is a job's id
+    plain: bool = False  # an answer that is the model's very object (None, a bool, a small number) is right
     leased: bool = False  # the first argument is a job that was delivered before, the second the age of a lease
     singles: Callable[..., list[tuple[str, Args]]] | None = None  # a bulk form as single forms, to shrink
+    rare: bool = False  # the last argument is seldom other than 0, because its other values cost time
     row: int = field(default=0)  # where its coverage begins
 
 
@@ -96,12 +98,12 @@ class Run:
         "delivered",
         "given",
         "ignored",
+        "journal",
         "last_in",
         "last_out",
         "leased",
         "machine",
         "model",
-        "place",
         "purges",
         "steps",
         "store",
@@ -129,14 +131,14 @@ class Run:
         self.delivered: list[int] = []  # the jobs that have any, by their place in IDS
         self.crowd: list[Lease] = []  # those of the many jobs of a crowd
         self.steps: list[Step] = []
-        self.coverage = [0] * machine.rows if coverage is None else coverage
+        self.coverage = coverage  # where to count states and operations, if anywhere
         self.ignored = machine.ignored
         self.last_in: Any = None  # what a caller handed in, and what he was handed last: both are his
         self.last_out: Any = None
-        self.place = 0
         self.leased = False
         self.purges = 0
         self.culprits: list[str | None] | None = None  # a list: note for each step why it should have changed nothing
+        self.journal: list[str] | None = None  # a list: note each step with its answer
 
     def do(self, op: Operation, args: Args) -> bool:
         """Do it, if it can be done now. Raises `Violation`."""
@@ -144,22 +146,31 @@ class Run:
         if values is None:
             return False
         model = self.model
-        if op.on_job:
-            self.place = place = model.place(values[0])
-            expected = op.step(model, *values)
-        else:
-            expected = op.step(model, *values)
-            place = 0 if not model.jobs else 2 if expected else 1
-        self.coverage[op.row + place] += 1
+        expected = op.step(model, *values) if self.coverage is None else self._covered(op, values)
         self.steps.append((op, args))
         if self.culprits is not None:
-            self.culprits.append(idle(op, expected, place=self.place, leased=self.leased, silent=model.silent))
+            place = model.place(values[0]) if op.on_job else 0
+            self.culprits.append(idle(op, expected, place=place, leased=self.leased, silent=model.silent))
         try:
             actual = op.call(self, *values)
         except Exception as error:
             actual = error
-        op.judge(self, op, values, expected, actual)
+        if self.journal is not None:
+            self.journal.append(f"{op.code}{args} {_noted(actual)}")
+        if actual is not expected or not op.plain:
+            op.judge(self, op, values, expected, actual)
         return True
+
+    def _covered(self, op: Operation, values: tuple[Any, ...]) -> Any:
+        """The model's step, noting in which state it was taken."""
+        model = self.model
+        assert self.coverage is not None
+        if op.on_job:
+            self.coverage[op.row + model.place(values[0])] += 1
+            return op.step(model, *values)
+        expected = op.step(model, *values)
+        self.coverage[op.row + (0 if not model.jobs else 2 if expected else 1)] += 1
+        return expected
 
     def close(self) -> None:
         for client in self.clients:
@@ -167,11 +178,7 @@ class Run:
 
     def own_lease(self, lease_s: float | None) -> int:
         """A lease time in microseconds; None is the queue's own."""
-        if lease_s is None:
-            own = self.model.lease_us
-            assert own is not None
-            return own
-        return us(lease_s)
+        return us(lease_s) if lease_s is not None else self.model.lease_us
 
     def lease(self, job: int, age: int) -> Lease | None:
         """The lease of a job that was given `age` deliveries before its last one; the forged one has age 3."""
@@ -207,6 +214,17 @@ class Run:
             for name, should in fields.items()
             if name not in self.ignored and should != getattr(actual, name, None)
         }
+
+
+def _noted(answer: Any) -> str:
+    """An answer as a text that is the same in every process."""
+    if isinstance(answer, Exception):
+        return type(answer).__name__
+    if isinstance(answer, Job):
+        return f"{answer.to_dict()} {answer.lease}"
+    if isinstance(answer, list | tuple):
+        return f"[{', '.join(map(_noted, answer))}]"
+    return repr(answer)
 
 
 class QueueMachine:

@@ -138,9 +138,9 @@ class Model:
         "workers",
     )
 
-    def __init__(self, now: int, *, lease_us: int | None, max_crashes: int, leases: bool = True) -> None:
+    def __init__(self, now: int, *, lease_us: int, max_crashes: int, leases: bool = True) -> None:
         self.now = now
-        self.lease_us = lease_us  # None: the queue's own is not known, so it is never asked for
+        self.lease_us = lease_us  # of a delivery for which none is given
         self.max_crashes = max_crashes
         self.leases = leases  # False: deliveries last for ever and carry none
         self.jobs: dict[str, ModelJob] = {}  # in the order of their first enqueue
@@ -218,11 +218,11 @@ class Model:
     def promote(self) -> None:
         now = self.now
         due = [job for job in self.jobs.values() if job.due is not None and job.due <= now]
-        if due:
+        if len(due) > 1:
             due.sort(key=lambda job: (job.due, job.seq))
-            for job in due:
-                self._make_ready(job)
-                job.cause = "promoted"
+        for job in due:
+            self._make_ready(job)
+            job.cause = "promoted"
 
     def reclaim(self) -> None:
         now = self.now

@@ -156,7 +156,10 @@ def _client(run: Run, worker: str) -> PersistentQueue:
 
 
 def bind_dequeue(run: Run, worker: int, lease: int) -> tuple[Any, ...]:
-    return WORKERS[worker], LEASES[lease], run.own_lease(LEASES[lease])
+    return WORKERS[worker], LEASES[lease], _LEASES_US[lease] or run.model.lease_us
+
+
+_LEASES_US = tuple(0 if seconds is None else us(seconds) for seconds in LEASES)
 
 
 def call_dequeue(run: Run, worker: str, lease_s: float | None, lease_us: int) -> Any:
@@ -324,7 +327,10 @@ def step_advance_schedule(model: Model, key: str, expected: str | None, tick: st
     return True
 
 
-def call_advance(run: Run, seconds: float) -> None:
+_FORWARD_US = tuple((seconds, us(seconds)) for seconds in FORWARD)
+
+
+def call_advance(run: Run, seconds: float, seconds_us: int) -> None:
     run.clock.now += seconds
 
 
@@ -648,6 +654,7 @@ OPERATIONS: tuple[Operation, ...] = (
         judge_enqueue,
         lambda script, id, specs: f"queue.enqueue({script.job(specs[0][0])})",
         weight=10,
+        rare=True,
     ),
     Operation(
         "dequeue",
@@ -658,7 +665,7 @@ OPERATIONS: tuple[Operation, ...] = (
         call_dequeue,
         judge_delivery,
         lambda script, worker, lease_s, _: _claim_text("queue.dequeue", "", worker, lease_s),
-        weight=16,
+        weight=12,
         on_job=False,
     ),
     Operation(
@@ -673,18 +680,20 @@ OPERATIONS: tuple[Operation, ...] = (
         weight=24,
         needs=_needs("lease"),
         leased=True,
+        rare=True,
     ),
     Operation(
         "advance",
         "A",
         (8,),
-        lambda run, n: (FORWARD[n],),
-        lambda model, seconds: model.advance(us(seconds)),
+        lambda run, n: _FORWARD_US[n],
+        lambda model, seconds, seconds_us: model.advance(seconds_us),
         call_advance,
         judge_value,
-        lambda script, seconds: f"clock.advance({seconds!r})",
-        weight=12,
+        lambda script, seconds, _: f"clock.advance({seconds!r})",
+        weight=16,
         on_job=False,
+        plain=True,
     ),
     Operation(
         "operator's report",
@@ -696,6 +705,7 @@ OPERATIONS: tuple[Operation, ...] = (
         judge_report,
         _report_text,
         weight=4,
+        rare=True,
     ),
     Operation(
         "cancel",
@@ -745,6 +755,7 @@ OPERATIONS: tuple[Operation, ...] = (
         lambda script, hours: f"queue.purge({hours!r})",
         weight=4,
         on_job=False,
+        plain=True,
     ),
     Operation(
         "get_job",
@@ -779,7 +790,7 @@ OPERATIONS: tuple[Operation, ...] = (
         lambda run: run.clients[0].counts(),
         judge_counts,
         lambda script: "queue.counts()",
-        weight=3,
+        weight=4,
         on_job=False,
     ),
     Operation(
@@ -803,7 +814,7 @@ OPERATIONS: tuple[Operation, ...] = (
         call_look,
         judge_look,
         lambda script: "queue.list_jobs()",
-        weight=2,
+        weight=1,
         on_job=False,
         needs=_needs("listing"),
     ),
@@ -848,6 +859,7 @@ OPERATIONS: tuple[Operation, ...] = (
         weight=1,
         on_job=False,
         needs=_needs("workers"),
+        plain=True,
     ),
     Operation(
         "record_progress",
@@ -861,6 +873,7 @@ OPERATIONS: tuple[Operation, ...] = (
         weight=2,
         needs=_needs("progress", "lease"),
         leased=True,
+        plain=True,
     ),
     Operation(
         "progress",
@@ -886,6 +899,7 @@ OPERATIONS: tuple[Operation, ...] = (
         weight=1,
         on_job=False,
         needs=_needs("cursors"),
+        plain=True,
     ),
     Operation(
         "advance_schedule",
@@ -899,6 +913,7 @@ OPERATIONS: tuple[Operation, ...] = (
         weight=2,
         on_job=False,
         needs=_needs("cursors"),
+        plain=True,
     ),
     Operation(
         "quarantined",
@@ -928,6 +943,8 @@ OPERATIONS: tuple[Operation, ...] = (
             ("E", (id1, priority, retries, delay, shape)),
             *[("E", (id, 0, 0, 0, 0)) for id in (id2, id3)[: n + 1]],
         ],
+        weight=2,
+        rare=True,
     ),
     Operation(
         "dequeue_many",
@@ -941,6 +958,7 @@ OPERATIONS: tuple[Operation, ...] = (
         on_job=False,
         verb="dequeue_many",
         singles=lambda n, worker, lease: [("D", (worker, lease))] * (2, 1, 3, 0)[n],
+        weight=3,
     ),
     Operation(
         "exchange",
@@ -1002,13 +1020,14 @@ OPERATIONS: tuple[Operation, ...] = (
         "turn back",
         "B",
         (4,),
-        lambda run, n: (-BACK[n],),
-        lambda model, seconds: model.advance(us(seconds)),
+        lambda run, n: (-BACK[n], -us(BACK[n])),
+        lambda model, seconds, seconds_us: model.advance(seconds_us),
         call_advance,
         judge_value,
-        lambda script, seconds: f"clock.advance({seconds!r})",
+        lambda script, seconds, _: f"clock.advance({seconds!r})",
         weight=1,
         on_job=False,
+        plain=True,
     ),
     Operation(
         "unreadable record",
@@ -1022,6 +1041,7 @@ OPERATIONS: tuple[Operation, ...] = (
         weight=2,
         needs=_needs("quarantine"),
         hook="plant_record",
+        plain=True,
     ),
     Operation(
         "unknown field",
@@ -1035,6 +1055,7 @@ OPERATIONS: tuple[Operation, ...] = (
         weight=1,
         needs=_needs("quarantine"),
         hook="plant_record",
+        plain=True,
     ),
     Operation(
         "caller's change",
@@ -1047,6 +1068,7 @@ OPERATIONS: tuple[Operation, ...] = (
         lambda script: script.touch(),
         weight=3,
         on_job=False,
+        plain=True,
     ),
     Operation(
         "open again",
@@ -1070,7 +1092,7 @@ OPERATIONS: tuple[Operation, ...] = (
         lambda run, name, text, shows: bad_call(text)(run.clients[0]),
         judge_refusal,
         lambda script, name, text, shows: text,
-        weight=3,
+        weight=2,
         on_job=False,
         needs=_needs("refusal"),
     ),

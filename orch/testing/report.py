@@ -240,7 +240,8 @@ class Script:
 
     def crowd_settled(self, status: JobStatus, leases: list[Lease]) -> str:
         self.imports.add("Report")
-        return f"queue.exchange([Report(job.id, JobStatus.{status.name}, lease=job.lease) for job in crowd[-{len(leases)}:]], 0)"
+        report = f"Report(job.id, JobStatus.{status.name}, lease=job.lease)"
+        return f"queue.exchange([{report} for job in crowd[-{len(leases)} :]], 0)"
 
     def crowd_extended(self, leases: list[Lease], lease_s: float | None) -> str:
         more = "" if lease_s is None else f", {lease_s!r}"
@@ -510,18 +511,15 @@ def _about_exchange(text: str, run: Run, expected: Any, actual: Any, why: str) -
 
 def _imports(script: Script, body: str, header: tuple[str, str]) -> str:
     lines = []
-    words = set(re.findall(r"\w+", body)) & script.imports | (script.imports & set(re.findall(r"\w+", body)))
+    words = script.imports.intersection(re.findall(r"\w+", body))
     if "suppress" in words:
         lines.append("from contextlib import suppress")
     if "replace" in words:
         lines.append("from dataclasses import replace")
     if lines:
         lines.append("")
-    public = {name for name in words if name in _public()}
-    if "unfit" in body or "scribble" in words:
-        helpers = [name for name in ("scribble", "unfit") if name in body]
-    else:
-        helpers = []
+    public = words & _public()
+    helpers = [name for name in ("scribble", "unfit") if f"{name}(" in body]
     lines.append(f"from orch import {', '.join(sorted(public | {'JobStatus'}))}")
     if "encode_record" in words:
         lines.append("from orch.job import encode_record")

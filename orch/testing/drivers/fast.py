@@ -7,15 +7,20 @@ step can be dropped, no argument lowered, no bulk form said as single ones, and 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from orch.testing.machine import Operation, QueueMachine, Run, Step, Store, Violation
+from orch.testing.machine import Args, Operation, QueueMachine, Run, Step, Store, Violation
 from orch.testing.trace import Trace, generator
 
 STEPS = 50  # of a trace, before its end
 _ALWAYS = "ED"  # operations without which nothing happens
+HAND = 64  # arguments of each operation to choose from
+COVERED = 4  # states are noted in one trace of so many: it costs time
 EXHAUSTIVE_RUNS = 800  # programs that are tried at the end of shrinking
+_SELDOM = 0.6  # how likely a rare argument is left at 0
 _SWARM = 0.6  # how likely each other operation is in a trace
 
 
@@ -66,15 +71,16 @@ def explore(
 ) -> Outcome:
     """Run so many traces, or until one fails or `stop()`; the failing one is shrunk."""
     outcome = Outcome(coverage=[0] * machine.rows)
+    deck = Deck(generator(seed, 1 << 19))
     for n in range(traces):
         if stop is not None and stop():
             break
-        run = Run(machine, store, outcome.coverage)
+        run = Run(machine, store, None if n % COVERED else outcome.coverage)
         try:
             if n % CROWD_EVERY in CROWDS:
                 wander_in_a_crowd(run, generator(seed, n), CROWDS[n % CROWD_EVERY])
             else:
-                wander(run, generator(seed, n), steps)
+                wander(run, generator(seed, n), deck, steps)
         except Violation as violation:
             failure = Failure(violation, run.steps, seed, found_after=n + 1, unshrunk=len(run.steps))
             outcome.failure = minimal(machine, store, failure) if shrink else failure
@@ -87,39 +93,69 @@ def explore(
     return outcome
 
 
-def wander(run: Run, rng: Callable[[], float], steps: int) -> None:
-    """One trace: a swarm of operations and of their arguments, then the end.
+def traced(machine: QueueMachine, store: Store, *, seed: int, steps: int = STEPS) -> list[Step]:
+    """The steps of one random trace, done. Raises `Violation`."""
+    run = Run(machine, store)
+    try:
+        wander(run, generator(seed), Deck(generator(seed, 1 << 19)), steps)
+    finally:
+        run.close()
+    return run.steps
+
+
+class Deck:
+    """Arguments for operations, drawn ahead: picking one costs one random number. A few are drawn anew each trace.
 
     Small arguments are drawn more often than large ones: they are the simple cases, and newer leases.
     """
+
+    __slots__ = ("_hands", "_rng")
+
+    def __init__(self, rng: Callable[[], float]) -> None:
+        self._rng = rng
+        self._hands: dict[tuple[str, int], list[Args]] = {}
+
+    def hand(self, op: Operation, ids: int) -> list[Args]:
+        """HAND arguments of the operation, for jobs among the first `ids`."""
+        rng, domains = self._rng, op.domains
+        if op.on_job:
+            domains = (ids, *domains[1:])
+        key = (op.code, ids if op.on_job else 0)
+        hand = self._hands.get(key)
+        if hand is None:
+            hand = self._hands[key] = [()] * HAND
+            fresh: Iterable[int] = range(HAND)
+        else:
+            fresh = (int(rng() * HAND), int(rng() * HAND))
+        uniform = len(domains) == 1 or op.on_job
+        for place in fresh:
+            drawn = [int((x := rng()) * x * domain) for domain in domains]
+            if uniform and drawn:
+                drawn[0] = int(rng() * domains[0])
+            if op.rare and rng() < _SELDOM:
+                drawn[-1] = 0
+            hand[place] = tuple(drawn)
+        return hand
+
+
+def wander(run: Run, rng: Callable[[], float], deck: Deck, steps: int) -> None:
+    """One trace: a swarm of operations, then the end."""
     machine = run.machine
-    menu: list[tuple[Operation, tuple[int, ...]]] = []
+    menu: list[tuple[Operation, list[Args]]] = []
     ids = 1 + int(rng() * 4)
     for op in machine.operations:
-        if op.code in _ALWAYS or rng() < _SWARM:
-            domains = tuple([domain if rng() < _SWARM else 1 for domain in op.domains])
-            if op.on_job:
-                domains = (ids, *domains[1:])
-            elif len(domains) == 1:
-                domains = op.domains
-            menu += [(op, domains)] * op.weight
+        if op.weight and (op.code in _ALWAYS or rng() < _SWARM):
+            menu += [(op, deck.hand(op, ids))] * op.weight
     size = len(menu)
     do, done, delivered = run.do, run.steps, run.delivered
     for _ in range(3 * steps):  # some cannot be done when they are drawn
-        op, domains = menu[int(rng() * size)]
-        if op.on_job or len(domains) > 1:
-            drawn = [int((x := rng()) * x * domain) for domain in domains]
-            if op.leased:
-                if not delivered:
-                    continue
-                drawn[0] = delivered[int(rng() * len(delivered))]
-            elif op.on_job:
-                drawn[0] = int(rng() * ids)
-            do(op, tuple(drawn))
-        elif domains:
-            do(op, (int(rng() * domains[0]),))
-        else:
-            do(op, ())
+        op, hand = menu[int(rng() * size)]
+        args = hand[int(rng() * HAND)]
+        if op.leased:
+            if not delivered:
+                continue
+            args = (delivered[int(rng() * len(delivered))], *args[1:])
+        do(op, args)
         if len(done) >= steps:
             break
     for op, args in ending(machine, ids):
@@ -134,9 +170,9 @@ def wander_in_a_crowd(run: Run, rng: Callable[[], float], plan: str) -> None:
         if code in by_code:
             op = by_code[code]
             run.do(op, args[: len(op.domains)])
-        op = by_code.get("HIeADPlcLn"[int(rng() * 30) // 3])
-        if op is not None and rng() < 0.3:
-            run.do(op, tuple([int((x := rng()) * x * domain) for domain in op.domains]))
+        aside = by_code.get("HIeADPlcLn"[int(rng() * 10)])
+        if aside is not None and rng() < 0.3:
+            run.do(aside, tuple([int((x := rng()) * x * domain) for domain in aside.domains]))
     for op, args in ending(run.machine, 1):
         run.do(op, args)
 
@@ -168,6 +204,17 @@ def replay(machine: QueueMachine, store: Store, steps: Iterable[Step]) -> tuple[
     finally:
         run.close()
     return run.steps, None
+
+
+def fingerprint(machine: QueueMachine, store: Store, steps: Iterable[Step]) -> str:
+    """A hash of these steps and of every answer to them: equal wherever the same happened."""
+    run = Run(machine, store)
+    run.journal = []
+    with suppress(Violation):
+        for op, args in steps:
+            run.do(op, args)
+    run.close()
+    return hashlib.sha256("\n".join(run.journal).encode()).hexdigest()[:16]
 
 
 # -- making it small -------------------------------------------------------------------------------------------------
