@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import random
-import sys
-import time
 from pathlib import Path
 
 from orch.cli._parts import Subparsers, add_json, command, print_json
+from orch.cli._progress import Progress
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -51,7 +50,7 @@ def _demo(args: argparse.Namespace) -> int:
         seed=seed,
         limit_s=args.limit,
     )
-    progress = _Progress()
+    progress = Progress()
     outcome = run(plan, progress.say)
     progress.end()
     if args.json:
@@ -66,26 +65,3 @@ def _demo(args: argparse.Namespace) -> int:
         )
         print(f"Open {outcome.page.as_uri()}")
     return 0 if outcome.judgement.good else 1
-
-
-class _Progress:
-    """Lines on stderr: on a terminal the bar stays in its place, elsewhere every line is a new one."""
-
-    def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._bar = False
-        self._said = 0.0
-
-    def say(self, text: str) -> None:
-        bar = " s [" in text
-        if self._terminal:
-            end = "" if bar else "\n"
-            print(f"\r\x1b[K{text}", end=end, file=sys.stderr, flush=True)
-            self._bar = bar
-        elif not bar or time.monotonic() - self._said >= 1.0:
-            self._said = time.monotonic()
-            print(text, file=sys.stderr, flush=True)
-
-    def end(self) -> None:
-        if self._bar:
-            print(file=sys.stderr, flush=True)
