@@ -17,6 +17,7 @@ ID_MAX = 200  # characters
 DEPTH_MAX = 64  # nested lists and objects in a JSON value
 RESULT_MAX = 1024 * 1024  # bytes of JSON of a result or of params
 ERROR_MAX = 16 * 1024  # bytes of UTF-8 of an error text, the mark included
+ITEMS_MAX = RESULT_MAX // 2  # of a JSON value, nested ones included: each takes two bytes at least
 PROGRESS_MAX = 256 * 1024  # bytes of JSON of one task's recorded output
 PROGRESS_TOTAL_MAX = 16 * 1024 * 1024  # bytes of all recorded outputs of a job
 INT_BITS_MAX = 1024  # of a number in a JSON value; Python itself refuses to print very long ones
@@ -124,10 +125,10 @@ def check_json(value: object, what: str) -> Any:
     Refused: NaN and infinities, keys that are not text, other types, text that UTF-8 cannot carry,
     more than 64 levels.
     """
-    return _checked(value, what, DEPTH_MAX)
+    return _checked(value, what, DEPTH_MAX, [ITEMS_MAX])
 
 
-def _checked(value: object, what: str, depth: int) -> Any:
+def _checked(value: object, what: str, depth: int, left: list[int]) -> Any:
     if value is None or value is True or value is False:
         return value
     kind = type(value)
@@ -148,21 +149,25 @@ def _checked(value: object, what: str, depth: int) -> Any:
         return value
     if depth == 0:
         raise InvalidInput(f"{what} must not be nested deeper than {DEPTH_MAX} levels")
+    if isinstance(value, dict | list | tuple):
+        left[0] -= len(value)
+        if left[0] < 0:  # a list that holds another many times is small in memory and endless as JSON
+            raise InvalidInput(f"{what} must have at most {ITEMS_MAX} items in all; store it elsewhere")
     if isinstance(value, dict):
         copied = {}
         for key, item in value.items():
             if not isinstance(key, str):
                 raise InvalidInput(f"{what} must have text keys, got {shown(key)}")
-            copied[_checked(str.__str__(key), what, 0)] = _checked(item, what, depth - 1)
+            copied[_checked(str.__str__(key), what, 0, left)] = _checked(item, what, depth - 1, left)
         return copied
     if isinstance(value, list | tuple):
-        return [_checked(item, what, depth - 1) for item in value]
+        return [_checked(item, what, depth - 1, left) for item in value]
     if isinstance(value, str):
-        return _checked(str.__str__(value), what, depth)
+        return _checked(str.__str__(value), what, depth, left)
     if isinstance(value, int):
-        return _checked(int(value), what, depth)
+        return _checked(int(value), what, depth, left)
     if isinstance(value, float):
-        return _checked(float(value), what, depth)
+        return _checked(float(value), what, depth, left)
     raise InvalidInput(f"{what} must be JSON, got {shown(value)} of type {kind.__name__}")
 
 

@@ -102,6 +102,14 @@ def test_a_value_that_holds_itself_is_too_deep():
         checks.check_json(value, "result")
 
 
+def test_a_small_value_that_is_endless_as_json_is_refused():
+    value = [1] * 10
+    for _ in range(8):
+        value = [value] * 10
+    with pytest.raises(InvalidInput, match="items in all"):
+        checks.check_json(value, "result")
+
+
 def test_subclasses_become_plain_json():
     copied = checks.check_json({Colour.RED: (Level.LOW, Colour.RED, Celsius(1.5), True, None)}, "result")
     assert copied == {"red": [1, "red", 1.5, True, None]}
