@@ -58,7 +58,6 @@ __all__ = [
 WORKFLOW_PREFIX = "workflow:"  # a dag_path that names one callable instead of a file
 BACKOFF_S = 0.1  # before the first retry of a task; doubles, less a random part of up to one half
 BACKOFF_S_MAX = 10.0
-NODES_MAX = checks.RESULT_MAX // 2  # each value takes two bytes of JSON at least
 
 log = logging.getLogger("orch.runner")
 
@@ -685,25 +684,9 @@ def _kept(output: object) -> dict[str, Any]:
         return {}
     if not isinstance(output, dict):
         raise InvalidInput(f"it must be a dict, got {checks.shown(output)}")
-    _check_nodes(output)
     kept = checks.check_object(output, "output")
     checks.check_size(checks.dump_json(kept), "output", checks.RESULT_MAX)
     return kept
-
-
-def _check_nodes(value: object) -> None:
-    """Refuse what has too many nodes to be small enough, before copying it writes shared parts out."""
-    count = 0
-    todo = [value]
-    while todo:
-        item = todo.pop()
-        if isinstance(item, dict | list | tuple):
-            count += len(item)
-            if count > NODES_MAX:
-                raise InvalidInput(
-                    f"output must be at most {checks.RESULT_MAX} bytes of JSON; keep a reference instead"
-                )
-            todo.extend(item.values() if isinstance(item, dict) else item)
 
 
 def _said(error: BaseException) -> str:
