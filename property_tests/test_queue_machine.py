@@ -5,14 +5,18 @@ Backends agree because each agrees with the model, answer by answer.
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import subprocess
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
+import hypothesis
 import pytest
+from hypothesis.database import DirectoryBasedExampleDatabase
 
 from orch.backends.memory import MemoryQueue
 from orch.job import Event, JobStatus
@@ -325,3 +329,49 @@ def test_run_equals_run_equals_replay():
         again = Trace.parse(trace.token, arity)
         assert (again.steps, again.hash) == (trace.steps, trace.hash)
         assert len({fast.fingerprint(machine, memory_store, fast.steps_of(machine, t)) for t in (trace, again)}) == 1
+
+
+# -- as Hypothesis's own users have it ---------------------------------------------------------------------------------
+
+
+def shortened(kind, **more):
+    """A state machine class with few examples."""
+    kind.TestCase.settings = hypothesis.settings(by_hypothesis.SETTINGS, max_examples=100, **more)
+    return kind
+
+
+def test_the_example_database_remembers_a_failure(tmp_path):
+    database = DirectoryBasedExampleDatabase(tmp_path)
+    store = store_of(NeverReclaims)
+    first = shortened(by_hypothesis.state_machine(store), database=database)
+    with pytest.raises(ContractViolation) as caught:
+        first.TestCase().runTest()
+    assert caught.value.promise == "Q5"
+    again = shortened(by_hypothesis.state_machine(store), database=database, phases=[hypothesis.Phase.reuse])
+    with pytest.raises(ContractViolation):
+        again.TestCase().runTest()
+    assert again.started < 10
+
+
+def test_a_failure_can_be_reproduced_from_its_blob(tmp_path):
+    store = store_of(NeverReclaims)
+    kind = shortened(by_hypothesis.state_machine(store), database=None)
+    with pytest.raises(ContractViolation) as caught:
+        kind.TestCase().runTest()
+    notes = "\n".join(caught.value.__notes__)
+    version, blob = re.search(r"@reproduce_failure\('([^']+)', (b'[^']+')\)", notes).groups()
+    again = shortened(by_hypothesis.state_machine(store), database=None)
+    hypothesis.reproduce_failure(version, ast.literal_eval(blob))(again)
+    with pytest.raises(ContractViolation) as reproduced:
+        again.TestCase().runTest()
+    assert reproduced.value.promise == "Q5"
+    assert again.started <= 2
+
+
+def test_a_failure_under_hypothesis_reads_like_any_other():
+    kind = shortened(by_hypothesis.state_machine(store_of(NoFence)), database=None, phases=[hypothesis.Phase.generate])
+    with pytest.raises(ContractViolation) as caught:
+        kind.TestCase().runTest()
+    assert str(caught.value).startswith("Q4 one holder: ")
+    assert "queue = NoFence(clock=clock)" in caught.value.program
+    assert "state.enqueue(" in "\n".join(caught.value.__notes__)

@@ -38,7 +38,7 @@ from orch.testing.judging import (
     judge_workers,
 )
 from orch.testing.machine import IDS, Operation, Run, us
-from orch.testing.model import FAILED, PENDING, PLACES, RETRY, SUCCESS, Model, ModelJob, text_of
+from orch.testing.model import EXPIRED, FAILED, HELD, PENDING, RETRY, SUCCESS, Model, ModelJob, text_of
 
 WORKERS = ("w1", "w2", "")
 LEASES = (2.0, 5.0, 1.0, None)  # seconds; None is the queue's own
@@ -211,10 +211,13 @@ def bind_long_error(run: Run, id: int, status: int) -> tuple[Any, ...] | None:
 def bind_operator(run: Run, id: int, status: int, delay: int, content: int) -> tuple[Any, ...] | None:
     run.leased = False
     reported = REPORTED[status]
-    if "operator" not in run.machine.capabilities and (run.model.place(IDS[id]) != PLACES.index("running")):
-        return None
+    machine = run.machine
+    if "operator" not in machine.capabilities and (
+        run.model.place(IDS[id]) not in (HELD, EXPIRED) or reported is PENDING
+    ):
+        return None  # a queue without leases or operators: whoever runs the job reports so
     error, result = CONTENTS[content]
-    delay_s = RETRY_DELAYS[delay] if reported is RETRY and run.machine.delays else None
+    delay_s = RETRY_DELAYS[delay] if reported is RETRY and machine.delays else None
     return IDS[id], reported, error, result, None, delay_s
 
 
