@@ -316,7 +316,7 @@ class RedisQueue(BulkQueue):
         return {task.decode(): json.loads(output) for task, output in zip(found[::2], found[1::2], strict=True) if task}
 
     def counts(self) -> dict[JobStatus, int]:
-        return self.stats().counts
+        return dict(zip(STATES, self._run("counts", []), strict=True))
 
     def stats(self) -> QueueStats:
         *states, delayed, quarantined, oldest_us = self._run("stats", [])
@@ -468,12 +468,10 @@ class RedisQueue(BulkQueue):
         tail = pack(keys) + (self._now() if now is None else now) + pack(args)
         words = b"*%d\r\n" % (5 + len(_KEYS) + len(keys) + len(args))
 
-        def load(error: Any) -> bytes | None:
-            if "NOSCRIPT" not in f"{getattr(error, 'status_code', '')} {type(error).__name__} {error}".upper():
-                return None
+        def whole() -> bytes:
             return words + pack((b"EVAL", _script(name), count)) + self._packed_keys + tail
 
-        return self._wire.send(words + head + tail, on_error=load)
+        return self._wire.send(words + head + tail, whole=whole)
 
     # -- what a server must be -----------------------------------------------------------------------------------
 

@@ -30,9 +30,21 @@ _FRESH_S = 1.0  # a connection that was used so recently is not looked at before
 _REDIRECTS_MAX = 5
 _FORMS = "redis://host:port/db, rediss://…, unix:///path?db=0 or redis+sentinel://host:port,host:port/service/db"
 
-# The code may stand at the start (Redis 7, Valkey) or after the script's own prefix (Redis 6.2).
-_REFUSED = re.compile(r"\b(OOM|READONLY|MISCONF|NOREPLICAS)\b|read only replica|maxmemory|enough good replicas")
-_AWAY = re.compile(r"\b(LOADING|BUSY|CLUSTERDOWN|MASTERDOWN|TRYAGAIN|MOVED|ASK)\b|max number of clients")
+# redis-py takes the code off the text where it has a class for it. Else it stands at the start (Redis 7, Valkey), or
+# after the words of the script that met it (Redis 6.2).
+_CODES = {
+    redis.exceptions.OutOfMemoryError: "OOM",
+    redis.exceptions.ReadOnlyError: "READONLY",
+    redis.exceptions.MasterDownError: "MASTERDOWN",
+    redis.exceptions.ClusterDownError: "CLUSTERDOWN",
+    redis.exceptions.TryAgainError: "TRYAGAIN",
+    redis.exceptions.MovedError: "MOVED",
+    redis.exceptions.AskError: "ASK",
+    redis.exceptions.NoPermissionError: "NOPERM",
+    redis.exceptions.ClusterCrossSlotError: "CROSSSLOT",
+}
+_REFUSED = re.compile(r"\b(OOM|READONLY|MISCONF|NOREPLICAS)\b")
+_AWAY = re.compile(r"\b(BUSY|CLUSTERDOWN|MASTERDOWN|TRYAGAIN|MOVED|ASK)\b|max number of clients")
 _HINTS = {
     "NOPERM": "grant this user the commands and keys of the queue",
     "WRONGTYPE": "a key of the queue's prefix belongs to something else; choose another key prefix",
@@ -57,11 +69,11 @@ class Wire:
         self._idle: list[tuple[Any, float]] = []
         self._closed = False
 
-    def send(self, packed: bytes, *, on_error: Callable[[Any], bytes | None] | None = None) -> Any:
+    def send(self, packed: bytes, *, whole: Callable[[], bytes] | None = None) -> Any:
         """Send one packed command and return its reply, undecoded.
 
-        `on_error` may answer a server's error with another command to send, when that error means that nothing was
-        done. Raises `BackendUnavailable`, `WriteRefused` or `OrchError`.
+        `whole` is what to send where the server does not know the script of the command, and so has done nothing.
+        Raises `BackendUnavailable`, `WriteRefused` or `OrchError`.
         """
         redirects = 0
         while True:
@@ -75,10 +87,9 @@ class Wire:
                     redirects += 1
                     self._move(error.host, error.port)
                     continue
-                again = on_error(error) if on_error is not None else None
-                if again is None:
+                if whole is None or not isinstance(error, redis.exceptions.NoScriptError):
                     raise self._blamed(error) from error
-                packed, on_error = again, None
+                packed, whole = whole(), None
             except redis.RedisError as error:
                 connection.disconnect()
                 self._go_home()
@@ -148,8 +159,10 @@ class Wire:
     def _blamed(self, error: Exception) -> OrchError:
         """The error of ours that says whose fault it is."""
         text = str(error)
-        code = getattr(error, "status_code", None) or text.partition(" ")[0]
-        what = f"{self.name}: {text}" if text.startswith(f"{code} ") else f"{self.name}: {code} {text}".rstrip()
+        code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), "")
+        if code and not text.startswith(code):
+            text = f"{code} {text}"
+        what = f"{self.name}: {text}"
         if isinstance(error, redis.AuthenticationError | redis.exceptions.AuthorizationError):
             return BackendUnavailable(f"{self.name} refuses the credentials ({text}); check user and password")
         if isinstance(error, redis.exceptions.BusyLoadingError):
@@ -158,11 +171,11 @@ class Wire:
             return BackendUnavailable(f"{self.name} did not answer within {self.timeout_s:g} s: {text}")
         if isinstance(error, redis.ConnectionError | OSError):
             return BackendUnavailable(f"cannot reach {self.name}: {text or type(error).__name__}; is it running?")
-        if _REFUSED.search(f"{code} {text}"):
+        if _REFUSED.search(text):
             return WriteRefused(f"{what}; nothing was changed")
-        if _AWAY.search(f"{code} {text}"):
+        if _AWAY.search(text):
             return BackendUnavailable(f"{what}; try again in a moment")
-        hint = next((f"; {hint}" for word, hint in _HINTS.items() if word in f"{code} {text}"), "")
+        hint = next((f"; {hint}" for word, hint in _HINTS.items() if word in text), "")
         return OrchError(f"{what}{hint}")
 
 

@@ -17,9 +17,10 @@ local answers, done, reclaimed, stop = {''}, 0, 0, nil  -- `stop` is the X answe
 local news, later, promoted = false, false, false  -- a job became ready, a job was put off, delayed ones are ready
 local instant = iso(now_s, now_us)
 
--- Reports, a hundred at a time so that not all their records are in memory.
-if reports > 0 then
+if reports > 0 or (n > 0 and next_us <= now) then
   -- include changes
+
+  -- Reports, a hundred at a time so that not all their records are in memory.
   while done < reports and not stop do
     if done > 0 then
       asked = {'', '', '', ''}
@@ -121,6 +122,36 @@ if reports > 0 then
     end
     flush()
   end
+
+  if n > 0 and next_us <= now and not stop then
+    -- Expired leases are lost, oldest expiry first: their jobs come back with their tickets, or end.
+    local expired = call('ZRANGEBYSCORE', LEASES, '-inf', format('%.0f', now), 'LIMIT', 0, ARGV[8])
+    for i = 1, #expired do
+      local id = sub(expired[i], 17)
+      local m, raw = opened(id, call('HGET', META, id), call('HGET', JOBS, id))
+      if m and m[TOKEN] .. id == expired[i] then
+        local crashes, error_at = m[CRASHES] + 1, m[HEAD_LEN] + 1
+        m[CRASHES] = crashes
+        leave(id, m)
+        if crashes > tonumber(ARGV[7]) then
+          local started, error = match(raw, '"started_at":(.-),"finished_at":'), ARGV[9] .. crashes .. ARGV[10]
+          local tail = error .. sub(raw, error_at + m[ERROR_LEN])
+          m[PLACE], m[ERROR_LEN] = 'f', #error
+          enter(id, m, 'r', started, instant, 'null', tail)
+        else
+          m[PLACE] = 'z'
+          enter(id, m, 'r', 'null', 'null', 'null', sub(raw, error_at))
+        end
+        reclaimed = reclaimed + 1
+      elseif not m and sub(raw, 1, 1) == 'X' then
+        stop = raw
+        break
+      else
+        call('ZREM', LEASES, expired[i])
+      end
+    end
+    flush()
+  end
 end
 
 local metas, wait_us = {}, -1
@@ -129,39 +160,7 @@ if n > 0 and not stop then
     call('ZADD', WORKERS, format('%.0f', now), ARGV[5])
   end
   if next_us <= now then
-    -- Expired leases are lost, oldest expiry first: their jobs come back with their tickets, or end.
-    local expired = call('ZRANGEBYSCORE', LEASES, '-inf', format('%.0f', now), 'LIMIT', 0, ARGV[8])
-    if expired[1] then
-      -- include changes
-      for i = 1, #expired do
-        local id = sub(expired[i], 17)
-        local m, raw = opened(id, call('HGET', META, id), call('HGET', JOBS, id))
-        if m and m[TOKEN] .. id == expired[i] then
-          local crashes, error_at = m[CRASHES] + 1, m[HEAD_LEN] + 1
-          m[CRASHES] = crashes
-          leave(id, m)
-          if crashes > tonumber(ARGV[7]) then
-            local started, error = match(raw, '"started_at":(.-),"finished_at":'), ARGV[9] .. crashes .. ARGV[10]
-            local tail = error .. sub(raw, error_at + m[ERROR_LEN])
-            m[PLACE], m[ERROR_LEN] = 'f', #error
-            enter(id, m, 'r', started, instant, 'null', tail)
-          else
-            m[PLACE] = 'z'
-            enter(id, m, 'r', 'null', 'null', 'null', sub(raw, error_at))
-          end
-          reclaimed = reclaimed + 1
-        elseif not m and sub(raw, 1, 1) == 'X' then
-          stop = raw
-          break
-        else
-          call('ZREM', LEASES, expired[i])
-        end
-      end
-      flush()
-    end
-    if not stop then
-      -- include promote
-    end
+    -- include promote
   end
 
   local left, more, seen = n, false, {}
@@ -175,12 +174,11 @@ if n > 0 and not stop then
       i = i + 2
     end
     more = others[i] ~= nil
-    if not others[i] or tonumber(others[i + 1]) > 0 then
+    if not more or tonumber(others[i + 1]) > 0 then
       local line, first = call('LRANGE', PENDING, 0, left - #ids), #ids
       for k = 1, math.min(#line, left - first) do
         ids[first + k] = line[k]
       end
-      more = more or #ids < first + #line
       while others[i] and #ids < left do
         ids[#ids + 1], members[#ids + 1] = sub(others[i], 17), others[i]
         i = i + 2
