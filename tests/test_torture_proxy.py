@@ -1,5 +1,6 @@
 """The proxy passes what it should and does to the rest what was ordered."""
 
+import contextlib
 import socket
 import threading
 
@@ -67,10 +68,8 @@ class Echo:
     def close(self):
         self.down()
         for connection in self.connections:
-            try:
+            with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
         for thread in self.threads:
             thread.join()
 
