@@ -547,7 +547,7 @@ class World:
         self.delayed = rng.choice((0, 0, 0.3))
         self.operator = rng.choice((0, 0, 0.2))
         self.span = rng.choice((3, 15, 60))
-        self.left = rng.choice((5, 10, 20, 30))
+        self.left = rng.choice((4, 8, 12, 24))
         self.spec = Spec(
             lease_s=LEASE * NS,
             sweep_s=0.0,

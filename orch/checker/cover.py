@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
 from operator import attrgetter
 
 from orch.checker.fifo import chain
@@ -62,11 +63,15 @@ class Union:
 
 
 def judge_together(
-    stays: Sequence[Stay], deliveries: Iterable[Delivery], empties: Sequence[Op], pending: Sequence[int]
+    stays: Sequence[Stay],
+    deliveries: Iterable[Delivery],
+    empties: Sequence[Op],
+    pending: Sequence[int],
+    effect: int = NEVER,
 ) -> list[Finding]:
     """The violations between jobs. `pending` are the calls of dequeues without an answer, ascending.
 
-    Changes `until` of stays that a pending dequeue may have ended.
+    Such a dequeue has its effect within `effect` after its call. Changes `until` of stays that one may have ended.
     """
     by_class: dict[int, tuple[list[Stay], list[Delivery]]] = {}
     for stay in stays:
@@ -77,7 +82,7 @@ def judge_together(
     wrong: list[Delivery] = []
     for priority in sorted(by_class, reverse=True):
         mine, taken = by_class[priority]
-        _excuse(mine, pending)
+        _excuse(mine, pending, effect)
         if ready.starts:  # a job is not delivered either while a better one is certainly ready
             for stay in mine:
                 stay.until = ready.first_gap(stay.until)
@@ -100,22 +105,29 @@ def judge_together(
     ]
 
 
-def _excuse(mine: list[Stay], pending: Sequence[int]) -> None:
+def _excuse(mine: list[Stay], pending: Sequence[int], effect: int) -> None:
     """Let dequeues without an answer take the jobs that are not seen again.
 
     Where tickets and readiness go together, earliest to earliest is as good as any assignment (see
-    `orch.checker.fifo`); any other job may have been taken by the first of them. Each priority gets them all: that
-    excuses more than is possible, never less.
+    `orch.checker.fifo`), after those that came too early for a job and for all later ones; any other job may have
+    been taken by the first that can. Each priority gets them all: that excuses more than is possible, never less.
     """
-    if not pending:
-        return
-    missing = [stay for stay in mine if stay.then is None]
+    missing = [stay for stay in mine if stay.then is None] if pending else []
     simple = sorted((stay for stay in missing if stay.simple and stay.until == NEVER), key=attrgetter("since"))
     for stay in missing:
         if not stay.simple or stay.until != NEVER:
-            stay.until = min(stay.until, max(pending[0], stay.since))
-    for stay, call in zip(simple, pending, strict=False):
-        stay.until = max(call, stay.since)
+            first = bisect_left(pending, stay.since_min - effect)
+            if first < len(pending):
+                stay.until = min(stay.until, max(pending[first], stay.since))
+    # No job from this one on was ready before then: with that as the bound, earliest to earliest stays the best.
+    bounds = list(accumulate((stay.since_min for stay in reversed(simple)), min))
+    at = 0
+    for stay, bound in zip(simple, reversed(bounds), strict=True):
+        at = max(at, bisect_left(pending, bound - effect))
+        if at == len(pending):
+            break
+        stay.until = max(pending[at], stay.since)
+        at += 1
 
 
 def _overtaken(delivery: Delivery, stays: Sequence[Stay]) -> Finding:

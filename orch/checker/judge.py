@@ -105,7 +105,7 @@ def judge_lives(
     findings += _skipped(lives, scene)
     findings += _tokens(dequeues, highest)
     findings += _lost(lives, dequeues, back_by, scene)
-    findings += judge_together(stays, deliveries, empties, scene.pending)
+    findings += judge_together(stays, deliveries, empties, scene.pending, scene.times.effect)
     delivered = sum(life.delivered for life in lives)
     counts = {
         "operations": len(ops),
@@ -189,9 +189,10 @@ def _lost(lives: Iterable[Life], dequeues: Sequence[Op], back_by: _Reclaiming, s
         if not life.acknowledged or life.ready_since == NEVER or stay is None or stay.then is not None:
             continue
         since = back_by(life.ready_since) if stay.why == EXPIRY else life.ready_since
-        if scene.pending:
+        takers = scene.pending_from(stay.since_min)
+        if takers:
             most = scene.spec.max_crashes
-            if most is not None and life.crashes_max + len(scene.pending) > most:
+            if most is not None and life.crashes_max + len(takers) > most:
                 continue  # dequeues without an answer may have used up its budget
             since = max(since, quiet)
         drain = next((op for op in drains if op.call_ns > since), None)
@@ -204,11 +205,11 @@ def _lost(lives: Iterable[Life], dequeues: Sequence[Op], back_by: _Reclaiming, s
 
 def _all_quiet(scene: Scene) -> int:
     """From when on whatever a pending dequeue took is back; NEVER if that cannot be known."""
-    effect_s, times = scene.spec.effect_s, scene.times
-    if effect_s is None or times.lease is None:
+    times = scene.times
+    if not scene.pending or times.lease is None or times.effect == NEVER:
         return NEVER
     lease = max(times.lease, scene.pending_lease_max)
-    return scene.pending[-1] + round(effect_s * 1e9) + lease + times.slack(lease) + times.sweep if scene.pending else -1
+    return scene.pending[-1] + times.effect + lease + times.slack(lease) + times.sweep
 
 
 def in_order(findings: Iterable[Finding]) -> list[Finding]:

@@ -17,7 +17,7 @@ from itertools import pairwise
 from typing import Any
 
 from orch.checker.verdict import NEVER, Spec
-from orch.history import Op, Outcome
+from orch.history import Op, Outcome, as_unknown
 
 OK, UNKNOWN = Outcome.OK, Outcome.UNKNOWN
 FRESH, BACK, EXPIRY = "fresh", "back", "expiry"
@@ -41,6 +41,7 @@ class Stay:
 
     since: int
     until: int
+    since_min: int  # it was not ready before then
     ticket_max: int  # its ticket was taken by then
     priority: int
     why: str  # FRESH: it has just got its ticket; BACK: given back; EXPIRY: its lease was lost
@@ -92,6 +93,7 @@ class Times:
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
         self.lease = None if spec.lease_s is None else round(spec.lease_s * 1e9)
+        self.effect = NEVER if spec.effect_s is None else round(spec.effect_s * 1e9)
         self.sweep = round(spec.sweep_s * 1e9)
         self._skew = round(spec.skew_s * 1e9)
 
@@ -144,6 +146,10 @@ class Scene:
         self._promoted_by = [ret for _, ret in promoters]
         for at in range(len(promoters) - 2, -1, -1):
             self._promoted_by[at] = min(self._promoted_by[at], self._promoted_by[at + 1])
+
+    def pending_from(self, since_min: int) -> Sequence[int]:
+        """The calls of dequeues without an answer that may have taken a job which was not ready before an instant."""
+        return self.pending[bisect_left(self.pending, since_min - self.times.effect) :]
 
     def promoted_by(self, due: int) -> int:
         """By when a delayed job has got its ticket that was due at an instant."""
@@ -279,7 +285,7 @@ def _ordinary(job: str, ops: Sequence[Op], scene: Scene) -> Life | None:
         return None
     life = Life(job, acknowledged=True, delivered=1, settled=True, final=True)
     if since < until:
-        life.stays.append(Stay(since, until, since, priority, FRESH, born, taken, simple=True))
+        life.stays.append(Stay(since, until, call, since, priority, FRESH, born, taken, simple=True))
     life.deliveries.append(Delivery(call, max(call, until), ret, priority, born, taken))
     return life
 
@@ -572,9 +578,10 @@ def _expiry_max(one: _Held, times: Times) -> int:
     for op in one.extended:
         if op.op == "extend":
             longer = times.lease_of(op)
-            if longer is None or op.outcome is UNKNOWN:
+            by = op.call_ns + times.effect if op.ret_ns is None else op.ret_ns
+            if longer is None or by >= NEVER:
                 return NEVER
-            expiry = max(expiry, end(op) + longer + times.slack(longer))
+            expiry = max(expiry, by + longer + times.slack(longer))
     return expiry
 
 
@@ -706,6 +713,7 @@ def _follow(life: Life, birth: _Birth, held: list[_Held], acts: list[Op], requeu
     act = min((op.call_ns for op in acts), default=NEVER)
     cause, why, simple = birth.op, FRESH, birth.delay == 0
     ticket_min, ticket_max, since = birth.call, birth.ret, birth.ret
+    since_min = birth.call
     if birth.delay < 0:
         since = ticket_max = NEVER
     elif birth.delay:
@@ -714,10 +722,11 @@ def _follow(life: Life, birth: _Birth, held: list[_Held], acts: list[Op], requeu
         skipped = one.attempt - (held[at - 1].attempt if at else 0) - 1
         until = one.op.call_ns
         if skipped > 0:  # who took it in between, and when, is not known
-            until = min(until, scene.pending[0]) if scene.pending else until
+            until = min([until, *scene.pending_from(since_min)[:1]])
         until = min(until, act)
         if since < until:
-            life.stays.append(Stay(since, until, ticket_max, birth.priority, why, cause, one.op, simple))
+            stay = Stay(since, until, since_min, ticket_max, birth.priority, why, cause, one.op, simple)
+            life.stays.append(stay)
         call, ret = max(one.op.call_ns, ticket_min), end(one.op)
         if call <= ret:  # else it came before its ticket, which is another rule's finding
             life.deliveries.append(Delivery(ticket_min, call, ret, birth.priority, cause, one.op))
@@ -727,6 +736,7 @@ def _follow(life: Life, birth: _Birth, held: list[_Held], acts: list[Op], requeu
         ended = one.op.call_ns if one.settle is None else one.first_call()
         revivals = [op for op in requeues if op.call_ns <= following and end(op) >= ended]
         simple, cause = False, one.settle or one.op
+        since_min = min([_expiry_min(one, times) if one.settle is None else ended, *(op.call_ns for op in one.unknown)])
         if one.how == "back" and not revivals:
             since, why = one.settled_by(), BACK
             if not scene.spec.keeps_ticket:
@@ -740,6 +750,7 @@ def _follow(life: Life, birth: _Birth, held: list[_Held], acts: list[Op], requeu
                 ticket_min, since, ticket_max, simple = call, ret, ret, True
         elif one.how == "failed" and len(revivals) == 1 and revivals[0].call_ns > end(one.op) and not acts:
             cause, why, simple = revivals[0], FRESH, True
+            since_min = cause.call_ns
             ticket_min, since, ticket_max = cause.call_ns, end(cause), end(cause)
         elif one.how is None and not revivals:
             since, why = _back_by(life, one, held[:at], scene, last=last), EXPIRY
@@ -752,7 +763,7 @@ def _follow(life: Life, birth: _Birth, held: list[_Held], acts: list[Op], requeu
             since = ticket_max = NEVER
     life.ready_since = since if act == NEVER else NEVER
     if since < act:
-        life.stays.append(Stay(since, act, ticket_max, birth.priority, why, cause, None, simple))
+        life.stays.append(Stay(since, act, since_min, ticket_max, birth.priority, why, cause, None, simple))
 
 
 def _due(call: int, ret: int, least: int, most: int, scene: Scene, *, sure: bool) -> tuple[int, int, int]:
@@ -810,8 +821,8 @@ def _incarnations(ops: Sequence[Op], enqueues: Sequence[Op], scene: Scene) -> li
         if op.token in tokens:
             parts[tokens[op.token]].append(op)
             continue
-        first = max(bisect_right(sure, op.call_ns) - 1, 0)
-        final = max(bisect_left(starts, end(op)) - 1, first)
+        first = max(bisect_left(sure, op.call_ns) - 1, 0)
+        final = max(bisect_right(starts, end(op)) - 1, first)
         if op.op == "get" and (first != final or (first == 0 and op.call_ns < sure[0])):
             continue
         if op in births:
@@ -819,6 +830,7 @@ def _incarnations(ops: Sequence[Op], enqueues: Sequence[Op], scene: Scene) -> li
         elif op.op in ("enqueue", "get"):
             parts[final if op.op == "get" else first].append(op)
         else:
+            maybe = op if first == final else as_unknown(op)  # it concerned one of them
             for part in parts[first : final + 1]:
-                part.append(op)
+                part.append(maybe)
     return [sorted(part, key=lambda op: op.call_ns) for part in parts]

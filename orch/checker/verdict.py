@@ -76,9 +76,10 @@ class Spec:
     The store's clock may differ from the history's by `skew_s` over a lease, and by `drift` of the time that passed.
     `keeps_ticket` False: what is given back or expires goes to the tail, as in many other queues.
 
-    `effect_s` bounds how long after its call an operation without an answer can still take effect. Without it a
-    delivery that nobody saw can never be excluded, and a job that an unknown dequeue may have taken is not called
-    lost. `open_world`: jobs may have been enqueued before the history began.
+    `effect_s` bounds how long after its call an operation without an answer can still take effect. Without it an
+    unknown dequeue excuses any later absence of one job for ever, and no job is called lost that it may have taken;
+    with it a long run with many faults is judged far more sharply. `open_world`: jobs may have been enqueued before
+    the history began.
     """
 
     level: Level = Level.L4
