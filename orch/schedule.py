@@ -87,8 +87,7 @@ class Cron:
     def between(self, zone: tzinfo, after: int, until: int) -> Iterator[int]:
         """The ticks in (after, until], in order; all these are minutes of the epoch. Ends before the year 9999."""
         last = after
-        # What falls into a gap at the end of a day fires on the next day.
-        for day in range(_local_day(zone, after) - 1, date.max.toordinal() - 1):
+        for day in range(_local_day(zone, after), date.max.toordinal() - 1):
             if (day - _EPOCH_DAY - 2) * _DAY > until:  # no zone is two days from UTC
                 return
             if self._on(date.fromordinal(day)):
@@ -103,7 +102,7 @@ class Cron:
     def latest(self, zone: tzinfo, after: int, until: int, n: int) -> list[int]:
         """The last n ticks in (after, until], in order; found from the end, so that a long span costs nothing."""
         found: list[int] = []
-        for day in range(_local_day(zone, until), _local_day(zone, after) - 2, -1):
+        for day in range(_local_day(zone, until), _local_day(zone, after) - 1, -1):
             if len(found) > n:  # one more than n, as the first of a day may be the last of the day before
                 break
             if self._on(date.fromordinal(day)):
@@ -267,8 +266,11 @@ class Schedule:
 
     def __post_init__(self) -> None:
         for name, check in CHECKS.items():
-            object.__setattr__(self, name, check(getattr(self, name)))
-        object.__setattr__(self, "expression", parse_cron(self.cron))
+            given = getattr(self, name)
+            value = check(given)
+            if value is not given:
+                object.__setattr__(self, name, value)
+        object.__setattr__(self, "expression", _parsed(self.cron))
         object.__setattr__(self, "zone", ZoneInfo(self.timezone))
 
     @property
@@ -369,7 +371,9 @@ def _check_enabled(value: object) -> bool:
 
 
 def _check_params(value: object) -> dict[str, Any]:
-    params = checks.check_object({} if value is None else value, "params")
+    if value is None or value == {}:
+        return {}
+    params = checks.check_object(value, "params")
     checks.check_size(checks.dump_json(params), "params", checks.RESULT_MAX)
     return params
 
@@ -542,6 +546,7 @@ def time_of(minute: int) -> datetime:
     return _EPOCH + minute * _MINUTE
 
 
+@lru_cache(maxsize=4096)  # all schedules of a zone ask the same at a time
 def _local_day(zone: tzinfo, minute: int) -> int:
     """The day, as `date.toordinal`, that a zone's calendar shows in a minute of the epoch."""
     return time_of(minute).astimezone(zone).toordinal()

@@ -11,19 +11,23 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import redis
 
 from orch import scheduler as seed_module
 from orch.backends import open_queue
 from orch.backends.memory import MemoryQueue
+from orch.backends.redis import RedisQueue
+from orch.backends.sqlite import SqliteQueue
 from orch.errors import BackendUnavailable, InvalidInput, NotSupported, WriteRefused
 from orch.events import read_newest
 from orch.job import JobStatus
 from orch.queue import PersistentQueue
 from orch.schedule import Schedule, catch_up_s
 from orch.scheduler import Scheduler, drain_queue, drive, main, tick_once
-from orch.scheduler.driver import _enqueue
+from orch.scheduler.driver import enqueue_all
 from orch.scheduler.logic import AHEAD_S, Enqueue, MoveCursor, Passed, ReadCursor
 from orch.testing import FakeClock
+from orch.testing.servers import redis_url
 from orch.worker.steps import Record, Say, Sleep
 from orch.workflows import WORKFLOW_MAP
 
@@ -100,6 +104,13 @@ def test_a_minute_makes_one_job_with_a_cache_and_without(queue):
     assert tick_once(NOON, rows, queue) == 0
     assert cache == {("a", "2026-11-24 12:00")}
     assert tick_once(NOON + timedelta(minutes=1), rows, queue, cache) == 1
+
+
+def test_only_new_jobs_are_counted_also_where_others_were_enqueued_before_or_an_id_comes_twice(queue):
+    rows = [{"id": f"s{i}", "cron": "* * * * *", "dag": "a.yaml"} for i in range(100)]
+    assert tick_once(NOON, rows[:30], queue) == 30
+    assert tick_once(NOON, rows + rows, queue) == 70
+    assert queue.count() == 100
 
 
 @pytest.mark.promise("S1")
@@ -425,6 +436,23 @@ def test_a_tick_is_an_event_and_each_look_is_counted(queue, clock, tmp_path):
     )
 
 
+@pytest.mark.parametrize("count", [3, 50])
+def test_a_tick_that_somebody_else_enqueued_is_no_event_of_this_scheduler(queue, clock, tmp_path, count):
+    rows = [every(5, f"s{i:02}") for i in range(count)]
+    tick_once(NOON, rows[1:2], queue)
+    clock.advance(1)
+    passed = []
+    look(Scheduler(rows), queue, clock, passed=passed.append, state_path=tmp_path / "state.jsonl")
+    told = {event["schedule_id"] for event in read_newest(tmp_path / "state.jsonl", 1000)}
+    assert told == {row.id for row in rows} - {"s01"}
+    assert passed == [count - 1]
+
+
+def test_two_schedules_of_one_id_are_refused():
+    with pytest.raises(InvalidInput, match="'s' more than once"):
+        Scheduler([every(5), every(7)])
+
+
 # -- several schedulers, and crashes --------------------------------------------------------------------------------
 
 
@@ -434,7 +462,7 @@ def answer_to(step, queue, clock):
         case ReadCursor():
             return queue.schedule_cursor(step.key)
         case Enqueue():
-            return _enqueue(queue, step.jobs)
+            return enqueue_all(queue, step.jobs)
         case MoveCursor():
             return queue.advance_schedule(step.key, step.expected, step.tick)
         case _:
@@ -497,6 +525,28 @@ def test_a_cursor_that_somebody_else_moved_is_read_again(queue, clock):
     assert ticks(queue) == ["12:00", "12:05"]
 
 
+@pytest.mark.promise("S2")
+def test_one_that_loses_the_race_to_start_a_schedule_leaves_it_to_the_winner(queue, clock):
+    rows = [every(5, misfire="all")]
+    slow, winner = Scheduler(rows).once(), Scheduler(rows).once()
+    answer = None
+    while not isinstance(step := winner.send(answer), MoveCursor):
+        answer = (clock(), answer_to(step, queue, clock))
+    clock.advance(1)
+    answer = None
+    for _ in range(100):
+        try:
+            seen = slow.send(answer)
+        except StopIteration:
+            break
+        if isinstance(seen, MoveCursor) and queue.schedule_cursor(step.key) is None:
+            assert answer_to(step, queue, clock)  # the winner is first, and dies before its next step
+        answer = (clock(), answer_to(seen, queue, clock))
+    clock.advance(10 * 60)
+    look(Scheduler(rows), queue, clock)
+    assert ticks(queue) == ["12:00", "12:05", "12:10"]
+
+
 @pytest.mark.promise("S1")
 def test_a_scheduler_that_was_stopped_after_reading_a_cursor_reads_it_again(queue, clock):
     rows = [every(5, misfire="all", misfire_grace_s=60)]
@@ -518,17 +568,23 @@ def test_a_scheduler_that_was_stopped_after_reading_a_cursor_reads_it_again(queu
     assert [job.id for job in step.jobs] == ["s@2026-11-24T12:20Z"]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", pytest.param("redis", marks=pytest.mark.real)])
 def shared(request, tmp_path, clock):
     """A store that several schedulers share."""
-    if request.param == "memory":
-        queue = MemoryQueue(clock=clock)
-    else:
-        from orch.backends.sqlite import SqliteQueue
-
-        queue = SqliteQueue(tmp_path / "q.db", clock=clock)
-    yield queue
-    queue.close()
+    with contextlib.ExitStack() as stack:
+        if request.param == "memory":
+            queue = MemoryQueue(clock=clock)
+        elif request.param == "sqlite":
+            queue = SqliteQueue(tmp_path / "q.db", clock=clock)
+        else:
+            url = stack.enter_context(redis_url(tmp_path))
+            if url is None and not os.environ.get("CI"):
+                pytest.skip("no redis-server here")
+            client = redis.Redis.from_url(url, retry=None)
+            stack.callback(client.close)
+            queue = RedisQueue(client, f"orch:test:{os.getpid()}", clock=clock)
+        stack.callback(queue.close)
+        yield queue
 
 
 @pytest.mark.promise("S1", "S2")

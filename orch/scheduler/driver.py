@@ -16,6 +16,8 @@ from orch.queue import PersistentQueue
 from orch.scheduler.logic import Enqueue, MoveCursor, Passed, ReadCursor, Step
 from orch.worker.steps import Record, Say, Sleep
 
+SINGLES_MAX = 20  # jobs that are enqueued one by one, which tells exactly who was first
+
 log = logging.getLogger("orch.scheduler")
 
 
@@ -45,13 +47,12 @@ def drive(
             case ReadCursor():
                 value = _answer(queue.schedule_cursor, step.key)
             case Enqueue():
-                value = _answer(_enqueue, queue, step.jobs)
+                value = _answer(enqueue_all, queue, step.jobs)
             case MoveCursor():
                 value = _answer(queue.advance_schedule, step.key, step.expected, step.tick)
             case Record():
                 if state_path is not None:
-                    timestamp = iso(to_us(process_clock()))
-                    log_events([{**event, "timestamp": timestamp} for event in step.events], state_path)
+                    record_enqueued(step.events, state_path)
             case Say():
                 log.log(step.level, "%s", step.text)
             case Passed():
@@ -67,6 +68,12 @@ def drive(
         answer = clock(), value
 
 
+def record_enqueued(events: Sequence[dict[str, Any]], state_path: str | os.PathLike[str]) -> None:
+    """Append events to the state log, in one write and with the time of now; never raises (L1)."""
+    timestamp = iso(to_us(process_clock()))
+    log_events([{**event, "timestamp": timestamp} for event in events], state_path)
+
+
 def _answer(call: Callable[..., Any], *given: Any) -> Any:
     try:
         return call(*given)
@@ -76,10 +83,10 @@ def _answer(call: Callable[..., Any], *given: Any) -> Any:
         return BackendUnavailable(f"{type(error).__name__}: {error}")
 
 
-def _enqueue(queue: PersistentQueue, jobs: Sequence[Job]) -> list[bool]:
-    """Which of the jobs were new. In one step where all of them are, or none; else by who is the one that is stored."""
-    if len(jobs) == 1:
-        return [queue.enqueue(jobs[0])]
+def enqueue_all(queue: PersistentQueue, jobs: Sequence[Job]) -> list[bool]:
+    """Which of the jobs were new. Many are enqueued in one step; if only some were new, what is stored tells which."""
+    if len(jobs) <= SINGLES_MAX:
+        return [queue.enqueue(job) for job in jobs]
     new = queue.enqueue_many(jobs)
     if new in (0, len(jobs)):
         return [new > 0] * len(jobs)

@@ -12,13 +12,15 @@ worker's.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from orch import checks
-from orch.errors import NotSupported, OrchError
+from orch.errors import InvalidInput, NotSupported, OrchError
 from orch.job import Job
 from orch.schedule import Schedule, due, minute_of, next_tick, time_of
 from orch.worker.logic import OUTAGE_S, OUTAGE_S_MAX
@@ -94,10 +96,16 @@ class Scheduler:
     under id, expression and zone. A second cursor, under the id alone, is set whenever a version starts: an older
     version that comes back finds that another one was in force since, and starts now as well. A disabled schedule
     enqueues nothing, but its cursor is moved, so that nothing is caught up when it is enabled again.
+
+    Raises `InvalidInput` for two schedules of one id.
     """
 
     def __init__(self, schedules: Iterable[Schedule]) -> None:
         self._watches = [_Watch(schedule, schedule.key) for schedule in schedules]
+        ids = Counter(watch.schedule.id for watch in self._watches)
+        twice = [schedule_id for schedule_id, count in ids.items() if count > 1]
+        if twice:
+            raise InvalidInput(f"schedules must have ids of their own, got {checks.shown(twice[0])} more than once")
         self._now = 0.0
         self._own: dict[str, str] | None = None  # cursors, where the queue keeps none
 
@@ -235,8 +243,14 @@ def enqueued_event(job: Job, tick: datetime) -> dict[str, Any]:
         "job_id": job.id,
         "dag_path": job.dag_path,
         "tenant": job.tenant_id,
-        "minute": f"{tick:%Y-%m-%d %H:%M}",
+        "minute": minute_text(tick),
     }
+
+
+@lru_cache(maxsize=4096)  # all jobs of a look share it
+def minute_text(tick: datetime) -> str:
+    """A tick as the seed's `minute`: `YYYY-MM-DD HH:MM` in UTC."""
+    return f"{tick.astimezone(UTC):%Y-%m-%d %H:%M}"
 
 
 def _id_key(schedule: Schedule) -> str:

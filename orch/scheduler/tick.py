@@ -9,10 +9,12 @@ from typing import Any
 
 from orch import checks
 from orch.errors import InvalidInput, ScheduleError
-from orch.events import record_event
+from orch.events import get_state_store_path
+from orch.job import Job
 from orch.queue import PersistentQueue
 from orch.schedule import Schedule, due, minute_of, schedule_of, time_of
-from orch.scheduler.logic import enqueued_event
+from orch.scheduler.driver import record_enqueued
+from orch.scheduler.logic import enqueued_event, minute_text
 
 
 def tick_once(
@@ -29,26 +31,24 @@ def tick_once(
     """
     moment = now.replace(tzinfo=UTC) if now.tzinfo is None else now
     tick = time_of(minute_of(moment))
-    minute = f"{tick:%Y-%m-%d %H:%M}"
-    new = 0
-    for row in schedules:
-        try:
-            schedule = schedule_of(row)
-            key = (schedule.id, minute)
-            if not schedule.enabled or (dedup_cache is not None and key in dedup_cache):
-                continue
-            if not due(schedule, None, moment):
-                continue
-            job = schedule.job(tick, moment)
-            enqueued = queue.enqueue(job)
-        except (InvalidInput, ScheduleError) as error:
-            name = row.get("id") if isinstance(row, Mapping) else row
-            with contextlib.suppress(OSError, ValueError):  # a closed stdout costs the warning only
-                print(f"Warning: Failed to process schedule {checks.shown(name)}: {error}")
-            continue
-        if dedup_cache is not None:
-            dedup_cache.add(key)
-        if enqueued:
-            new += 1
-            record_event(enqueued_event(job, tick))
-    return new
+    minute = minute_text(tick)
+    cache = set() if dedup_cache is None else dedup_cache
+    new: list[Job] = []
+    try:
+        for row in schedules:
+            try:
+                schedule = schedule_of(row)
+                key = (schedule.id, minute)
+                if not schedule.enabled or key in cache or not due(schedule, None, moment):
+                    continue
+                job = schedule.job(tick, moment)
+                if queue.enqueue(job):
+                    new.append(job)
+                cache.add(key)
+            except (InvalidInput, ScheduleError) as error:
+                name = row.get("id") if isinstance(row, Mapping) else row
+                with contextlib.suppress(OSError, ValueError):  # a closed stdout costs the warning only
+                    print(f"Warning: Failed to process schedule {checks.shown(name)}: {error}")
+    finally:  # also of those before the queue was gone
+        record_enqueued([enqueued_event(job, tick) for job in new], get_state_store_path())
+    return len(new)
