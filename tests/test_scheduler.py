@@ -9,6 +9,7 @@ import sys
 import threading
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 import redis
@@ -104,6 +105,8 @@ def test_a_minute_makes_one_job_with_a_cache_and_without(queue):
     assert tick_once(NOON, rows, queue) == 0
     assert cache == {("a", "2026-11-24 12:00")}
     assert tick_once(NOON + timedelta(minutes=1), rows, queue, cache) == 1
+    assert tick_once(NOON, rows, empty := MemoryQueue(), cache) == 0  # the queue was not asked
+    assert empty.count() == 0
 
 
 def test_only_new_jobs_are_counted_also_where_others_were_enqueued_before_or_an_id_comes_twice(queue):
@@ -802,6 +805,13 @@ def test_once_exits_one_when_a_job_failed_and_retries_until_then(tmp_path, capsy
     assert len(flows) == 3
 
 
+def test_once_waits_for_the_retries_that_would_be_lost_with_the_process(tmp_path, in_process, flows, monkeypatch):
+    monkeypatch.setattr("orch.worker.logic.retry_delay", lambda *given, **more: 0.3)
+    schedules_in(tmp_path, "failing", more="max_retries: 1\n")
+    assert main(["--once"]) == 1
+    assert len(flows) == 2
+
+
 def test_once_drains_what_was_left_from_before(tmp_path, capsys, in_process, flows):
     folder = schedules_in(tmp_path, "noop")
     (folder / "0.yaml").write_text(MINUTELY.format("noop").replace("* * * * *", "0 0 29 2 *"))
@@ -852,6 +862,38 @@ def test_bad_input_and_a_store_that_cannot_be_used_exit_with_two(
         monkeypatch.setenv(name, value)
     assert main(arguments) == 2
     assert capsys.readouterr().err.startswith("orch: ")
+
+
+def test_a_scheduler_whose_worker_broke_ends_instead_of_going_on_alone(tmp_path, capsys, in_process, monkeypatch):
+    def broken(*given, **more):
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr("orch.scheduler.process.work", broken)
+    schedules_in(tmp_path, "noop")
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        main(["--serve"])
+
+
+def test_what_waits_in_memory_is_worked_off_at_the_end(tmp_path, in_process, flows, clock, monkeypatch):
+    monkeypatch.setattr("orch.scheduler.process.drive", partial(drive, clock=clock))  # no further minute begins
+    let_go = threading.Event()
+
+    def first_stops(params):
+        os.kill(os.getpid(), signal.SIGTERM)  # while the other two wait
+        assert let_go.wait(60)
+        monkeypatch.setitem(WORKFLOW_MAP, "noop", flows.append)
+        flows.append(params)
+
+    def printed(text, **given):
+        if text == "Draining final 2 pending job(s)...":
+            let_go.set()
+
+    monkeypatch.setattr("orch.scheduler.process.print", printed, raising=False)
+    monkeypatch.setenv("SCHED_MAX_PARALLEL", "1")
+    monkeypatch.setitem(WORKFLOW_MAP, "noop", first_stops)
+    schedules_in(tmp_path, "noop", "noop", "noop")
+    assert main(["--serve"]) == 0
+    assert len(flows) == 3
 
 
 @pytest.mark.parametrize("arguments", [[], ["--once", "--serve"], ["--twice"]])
