@@ -60,17 +60,22 @@ class Servers:
 
         `record` is called here, in the worker, with what the job records; `done` are its outputs of earlier attempts.
         """
-        with self._lock:
-            server = self._idle.pop() if self._idle else None
-        if server is None or not server.alive():
-            server = _Server(self._log_level)
-        outcome = server.run(job, attempt, record, done)
-        if server.alive():
+        while True:
             with self._lock:
-                self._idle.append(server)
-        else:
-            server.close()
-        return outcome
+                server = self._idle.pop() if self._idle else None
+            fresh = server is None
+            if server is None:
+                server = _Server(self._log_level)
+            outcome = server.run(job, attempt, record, done)
+            if server.gone:
+                server.close()
+            else:
+                with self._lock:
+                    self._idle.append(server)
+            if outcome is not None:
+                return outcome
+            if fresh:
+                return Retry("the process for the job could not be started; the worker's log may say why")
 
     def close(self) -> None:
         """End the idle servers; those at work end with the worker."""
@@ -90,35 +95,34 @@ class _Server:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl+C is for the worker, which lets its jobs finish
             )
-
-    def alive(self) -> bool:
-        return self.process.poll() is None
+        self.gone = False  # it does not answer; the process itself may take a moment longer
 
     def close(self) -> None:
         self.ctl.close()
         self.process.wait()
 
-    def run(self, job: Job, attempt: Attempt, record: Record, done: dict[str, Any]) -> Outcome:
+    def run(self, job: Job, attempt: Attempt, record: Record, done: dict[str, Any]) -> Outcome | None:
+        """The outcome; None if nothing was started, because the server is gone."""
         ours, theirs = socket.socketpair()
 
         def start() -> None:
-            socket.send_fds(self.ctl, [RUN], [theirs.fileno()])
+            try:
+                socket.send_fds(self.ctl, [RUN], [theirs.fileno()])
+            except OSError:
+                self.gone = True
 
         def kill() -> None:
             with contextlib.suppress(OSError):  # no server any more: its job is ending already
                 self.ctl.sendall(KILL)
 
-        with ours, theirs:
-            try:
-                with attempt.killable(start, kill) as started:
-                    theirs.close()
-                    return self._talk(ours, job, record, done) if started else Lost()
-            except OSError as error:
-                self.process.kill()  # who knows what it would do with the next request
-                return Retry(f"the process for the job could not be used: {error}")
+        with ours, theirs, attempt.killable(start, kill) as started:
+            theirs.close()
+            if self.gone:
+                return None
+            return self._talk(ours, job, record, done) if started else Lost()
 
     def _talk(self, channel: socket.socket, job: Job, record: Record, done: dict[str, Any]) -> Outcome:
-        send(channel, {"job": job.to_dict(), "lease": lease_fields(job.lease), "done": done})
+        _try_to_send(channel, {"job": job.to_dict(), "lease": lease_fields(job.lease), "done": done})
         outcome: Outcome | None = None
         frames = receive(channel)
         watched = select.poll()
@@ -131,25 +135,30 @@ class _Server:
                 if frame is None:
                     watched.unregister(channel)
                 elif "record" in frame:
-                    send(channel, _answer(record, *frame["record"]))
+                    _try_to_send(channel, _answer(record, *frame["record"]))
                 else:
                     outcome = outcome_of(frame)
             elif self.ctl.fileno() in ready:
-                return self._end(outcome)
+                return self._ended(outcome)
 
-    def _end(self, outcome: Outcome | None) -> Outcome:
-        data = self.ctl.recv(STATUS.size, socket.MSG_WAITALL)
-        if len(data) < STATUS.size:
-            return (
-                Retry("the process that runs jobs was killed; its job was ended with it")
-                if outcome is None
-                else outcome
-            )
+    def _ended(self, outcome: Outcome | None) -> Outcome:
+        try:
+            data = self.ctl.recv(STATUS.size, socket.MSG_WAITALL)
+        except OSError:
+            data = b""
+        self.gone = len(data) < STATUS.size
         if outcome is not None:
             return outcome
+        if self.gone:
+            return Retry("the process that runs jobs was killed; its job was ended with it")
         code = os.waitstatus_to_exitcode(STATUS.unpack(data)[0])
         how = f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
         return Retry(f"the process of the job {how} before it had a result")
+
+
+def _try_to_send(channel: socket.socket, frame: dict[str, Any]) -> None:
+    with contextlib.suppress(OSError):  # the job is dead; its server will say so
+        send(channel, frame)
 
 
 def _answer(record: Record, task_id: str, output: Any) -> dict[str, Any]:
