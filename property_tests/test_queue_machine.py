@@ -335,8 +335,9 @@ def test_run_equals_run_equals_replay():
 
 
 def shortened(kind, **more):
-    """A state machine class with few examples."""
-    kind.TestCase.settings = hypothesis.settings(by_hypothesis.SETTINGS, max_examples=100, **more)
+    """A state machine class with few examples, the same ones every time."""
+    kind.TestCase.settings = hypothesis.settings(by_hypothesis.SETTINGS, max_examples=300, **more)
+    hypothesis.seed(1)(kind)
     return kind
 
 

@@ -51,6 +51,7 @@ class Outcome:
 
 
 def trace_of(steps: Iterable[Step], seed: int = 0) -> Trace:
+    """The steps as a trace, which names operations by their codes."""
     return Trace(tuple((op.code, args) for op, args in steps), seed)
 
 
