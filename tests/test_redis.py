@@ -240,15 +240,15 @@ class TestKeys:
         assert left == {"meta"}
         assert all(field.startswith(b"\0") for field in server.client.hkeys(f"{queue.key_prefix}:meta"))
 
-    def test_a_purge_stops_a_slice_at_large_records_and_goes_on(self, queue, monkeypatch):
-        monkeypatch.setattr(backend, "_PURGE_BYTES", 1000)
-        queue.enqueue_many([new_job(f"{i}", params={"x": "y" * 400}) for i in range(20)])
-        for job in queue.dequeue_many(20):
+    @pytest.mark.promise("Q10")
+    def test_a_purge_takes_few_large_records_in_one_step(self, queue):
+        queue.enqueue_many([new_job(f"{i}", params={"x": "y" * 40_000}) for i in range(40)])
+        for job in queue.dequeue_many(40):
             queue.update_status(job.id, SUCCESS, lease=job.lease)
         queue._clock.advance(1)
         calls = counted(queue)
-        assert queue.purge(0) == 20
-        assert len(calls) > 5
+        assert queue.purge(0) == 40
+        assert len(calls) >= 4
 
     def test_another_programs_key_under_one_of_our_names_is_refused_at_start(self, server):
         server.client.set(f"{server.prefix}:x:finished", "text")
@@ -421,14 +421,15 @@ class TestWaiting:
             assert found.result().id == "a"
 
     @pytest.mark.real
-    def test_a_retry_put_off_by_another_worker_ends_a_wait(self, waiting):
+    @pytest.mark.parametrize("n", [0, 1])
+    def test_a_retry_put_off_by_another_worker_ends_a_wait(self, waiting, n):
         server, queue = waiting
-        queue.enqueue(new_job(max_retries=1))
+        queue.enqueue(new_job("a", max_retries=1))
         lease = queue.dequeue().lease
         with ThreadPoolExecutor(1) as pool:
             found = pool.submit(queue.dequeue, "w", wait_s=20)
             blocked(server, 1)
-            queue.exchange([Report("a", RETRY, lease=lease, delay_s=0.2)], 0)
+            queue.exchange([Report("a", RETRY, lease=lease, delay_s=0.2)], n)
             assert found.result().id == "a"
 
     def test_an_idle_wait_is_one_blocking_command_that_ends_within_sweep_and_time_out(self, server):
@@ -488,6 +489,7 @@ class TestForeignRecords:
         assert queue.enqueue(new_job("a")) is False
         assert queue.enqueue_many([new_job("a"), new_job("b")]) == 1
         assert queue.get_job("a").attempts == 2
+        assert server.client.lrange(f"{queue.key_prefix}:pending", 0, -1) == [b"a", b"b"]
         assert queue.counts()[PENDING] == 2
         assert drained(queue) == ["a", "b"]
 
@@ -580,6 +582,35 @@ class TestQuarantine:
             assert queue.quarantined()[0].raw == raw
 
     @pytest.mark.promise("Q13")
+    @pytest.mark.parametrize("verb", ["report", "reclaim", "deliver", "list"])
+    def test_a_record_that_was_cut_is_quarantined_as_it_was_found(self, server, queue, verb):
+        queue.enqueue_many([new_job("a"), new_job("b")])
+        lease = None if verb == "deliver" else queue.dequeue(lease_s=1).lease
+        key = f"{queue.key_prefix}:jobs"
+        raw = server.client.hget(key, "a")[:-1]
+        server.client.hset(key, "a", raw)
+        queue._clock.advance(1)
+        if verb == "report":
+            with pytest.raises(UnreadableRecord):
+                queue.update_status("a", SUCCESS, lease=lease)
+        elif verb == "list":
+            assert [job.id for job in queue.list_jobs()] == ["b"]
+        else:
+            assert queue.dequeue().id == "b"
+        assert [(q.job_id, q.raw) for q in queue.quarantined()] == [("a", raw)]
+
+    @pytest.mark.parametrize("script", ["quarantine", "restore"])
+    def test_a_record_that_somebody_settled_meanwhile_is_left_alone(self, server, queue, script):
+        queue.enqueue(new_job("a"))
+        before = server.client.hget(f"{queue.key_prefix}:jobs", "a")
+        if script == "quarantine":
+            assert queue._run("quarantine", [b"a", b"as it was before"], progress_of=["a"]) == 0
+        else:
+            assert queue._run("restore", backend._restored("a", b"as it was before", new_job("a"))) == 0
+        assert server.client.hget(f"{queue.key_prefix}:jobs", "a") == before
+        assert queue.quarantined() == []
+
+    @pytest.mark.promise("Q13")
     def test_a_record_that_vanished_is_quarantined_as_nothing(self, server, queue):
         queue.enqueue_many([new_job("a"), new_job("b")])
         server.client.hdel(f"{queue.key_prefix}:jobs", "a")
@@ -655,6 +686,7 @@ class TestStart:
             "redis://:geheim@localhost/nine",
             "redis://:geheim@localhost/0/1",
             "redis://:ge#heim@localhost/0",
+            "redis://:geheim@localhost/0#part",
             "redis://:geheim@[::1/0",
             "redis://:geheim@localhost/0?socket_timeout=geheim",
             "redis://localhost/0?no_such_option=geheim",
@@ -1022,6 +1054,39 @@ class TestBlame:
         found = Wire(redis.Redis())._blamed(error)
         assert type(found) is blamed
         assert message in str(found)
+
+    def test_a_server_that_is_down_is_tried_once(self, monkeypatch):
+        tried = []
+
+        def refuse(connection):
+            tried.append(connection)
+            raise ConnectionRefusedError(111, "refused")
+
+        monkeypatch.setattr(redis.Connection, "_connect", refuse)
+        with pytest.raises(BackendUnavailable, match="refused"):
+            Wire(redis.Redis()).command(b"PING")
+        assert len(tried) == 1
+
+    @pytest.mark.parametrize("stopped_by", [KeyboardInterrupt, redis.TimeoutError])
+    def test_a_reply_that_nobody_waited_for_is_not_taken_for_the_next(self, real, monkeypatch, stopped_by):
+        queue = real.queue()
+        queue.enqueue(new_job())
+        ((connection, _),) = queue._wire._idle
+
+        def stop(**options):
+            raise stopped_by
+
+        monkeypatch.setattr(connection, "read_response", stop)
+        with pytest.raises((KeyboardInterrupt, BackendUnavailable)):
+            queue.counts()
+        monkeypatch.undo()
+        assert queue.get_job("a").id == "a"
+
+    def test_after_closing_no_connection_is_kept(self, server):
+        queue = server.queue()
+        queue.close()
+        assert queue.enqueue(new_job()) is True
+        assert queue._wire._idle == []
 
     def test_a_fake_that_is_cut_off_is_an_outage(self):
         fake = fakeredis.FakeServer()

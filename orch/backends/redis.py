@@ -47,8 +47,8 @@ from orch.queue import LEASE_S, MAX_CRASHES, RECLAIM_MAX, SLICE_MAX, SWEEP_S
 
 PREFIX = "orch:queue"
 VERSION_MIN = (6, 2)
-PURGE_SLICE = 250  # jobs, and at most so many bytes of records: well under 10 ms of the server's time (Q10)
-_PURGE_BYTES = 8 * 1024 * 1024
+PURGE_SLICE = 250  # jobs a step: a millisecond or two of the server's time (Q10)
+_PURGE_LARGE = 25  # as so many counts one with a record over 32 KiB
 _BLOCK_SHARE = 0.8  # of the socket time-out, that a blocking wait may last
 _BEAT_APART_S = 0.5
 _SILENT_S = 24 * 3600.0  # a worker that was silent for so long is forgotten even if nobody lists the workers
@@ -372,13 +372,13 @@ class RedisQueue(BulkQueue):
 
     def _purge(self, older_than_s: float) -> int:
         now = self._now()
-        bounds = [b"%d" % to_us(older_than_s), b"%d" % PURGE_SLICE, b"%d" % _PURGE_BYTES]
+        bounds = [b"%d" % to_us(older_than_s), b"%d" % PURGE_SLICE, b"%d" % _PURGE_LARGE]
         removed, more = 0, 1
-        named: list[bytes] = []
+        left: list[bytes] = []  # members of `finished`, which end with an id: jobs whose progress must be named
         while more:
-            count, more, *left = self._run("purge", [*bounds, *named], now=now, progress_of=named)
+            args = [*bounds, *left]
+            count, more, *left = self._run("purge", args, now=now, progress_of=[member[20:] for member in left])
             removed += count
-            named = left
         return removed
 
     # -- waiting -------------------------------------------------------------------------------------------------

@@ -256,7 +256,6 @@ def _settings(given: dict[str, Any]) -> dict[str, Any]:
         if kept.get(name) is None and ("path" not in kept or name == "socket_timeout"):
             kept[name] = SOCKET_TIMEOUT_S
     kept |= {
-        "decode_responses": False,
         "protocol": 2,
         "retry": _no_retry(),
         "retry_on_error": [],

@@ -21,7 +21,7 @@ local function leave(id, m)
   elseif place == 'd' then
     removed[#removed + 1] = {'ZREM', DELAYED, m[AT] .. sub(m[ENUM], 7) .. id}
   else
-    removed[#removed + 1] = {'ZREM', FINISHED, id}
+    removed[#removed + 1] = {'ZREM', FINISHED, m[FLAG] .. place .. m[ENUM] .. id}
   end
   m[TOKEN], m[EXPIRES], m[WORKER] = '-', '-', ''
 end
@@ -40,8 +40,11 @@ local function enter(id, m, from, started, finished, not_before, tail, due_s)
   else
     status = place == 's' and 'success' or 'failed'
     m[TICKET], m[AT] = '-', '-'
+    if m[FLAG] == '-' and #tail > 32768 then
+      m[FLAG] = 'b'
+    end
     finals[#finals + 1] = format('%.0f', now)
-    finals[#finals + 1] = id
+    finals[#finals + 1] = m[FLAG] .. place .. m[ENUM] .. id
   end
   local before, after = list_of(from), list_of(place)
   if before ~= after then

@@ -17,7 +17,7 @@
 -- leases      sorted set of running jobs: score expiry in us, member token .. id
 -- listed:X    sorted set of the jobs in state X: score second of `enqueued_at`, member microseconds .. number .. id.
 --             These four are also the counts.
--- finished    sorted set of final jobs, for purge: score us when they finished, member id
+-- finished    sorted set of final jobs, for purge: score us when they finished, member FLAG .. PLACE .. ENUM .. id
 -- wake        sorted set of at most one member, put there when an idle worker should look; they block on it
 -- workers     sorted set: score last beat in us, member worker id; announced: hash, worker id -> what it said
 -- quarantine  hash, id -> bytes of a record that cannot be read
@@ -39,7 +39,8 @@
 -- The fields of meta. PLACE: l in pending, z in ready, d in delayed, r running, s success, f failed. ESEC, ENUM: score
 -- and start of the member in a list. LEN, HEAD_LEN, ERROR_LEN, RESULT_LEN: bytes of the record, its head, its error, its result.
 -- ATTEMPTS, FAILURES, CRASHES, PRIORITY, RETRIES (at most). TICKET. AT: when it took its ticket (us), or the due
--- microseconds of a delayed job. SETTLED: the pair of Q8. FLAG: p if it has progress. TOKEN, EXPIRES, WORKER: of its
+-- microseconds of a delayed job. SETTLED: the pair of Q8. FLAG: p if it has progress, b if it is
+-- final and large. TOKEN, EXPIRES, WORKER: of its
 -- lease. A field that says nothing is - (WORKER: empty).
 local call, match, sub, format, concat = redis.call, string.match, string.sub, string.format, table.concat
 local now_s, now_us = ARGV[1], ARGV[2]  -- the clock that was handed in, as seconds and microseconds; or empty

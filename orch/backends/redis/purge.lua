@@ -1,61 +1,54 @@
--- Forget final jobs. ARGV 3 age in us, 4 how many at most, 5 how many bytes of records at most, then ids whose
--- progress keys are KEYS 17 and on. Answers how many were removed, whether to come back, and the ids that were left
--- because their progress keys must be named.
+-- Forget final jobs. ARGV 3 age in us, 4 how many at most, 5 as how many a large one counts, then members of `finished`
+-- whose progress keys are KEYS 17 and on. Answers how many were removed, whether to come back, and the members that
+-- were left because their progress keys must be named.
 -- include prelude
-local before = '(' .. format('%.0f', now - ARGV[3])
-local limit, bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
-local gone, lists, left = {}, {s = {}, f = {}}, {}
-
-local function forget(id, m)
-  gone[#gone + 1] = id
-  local list = lists[m[PLACE]]
-  if list then
-    list[#list + 1] = m[ENUM] .. id
-  end
-end
-
-for i = 6, #ARGV do
-  local at = call('ZSCORE', FINISHED, ARGV[i])
-  if at and tonumber(at) < now - ARGV[3] then
-    forget(ARGV[i], {match(call('HGET', META, ARGV[i]) or '', FIELDS)})
-    call('UNLINK', KEYS[11 + i])
-  end
-end
-
-local more = 0
-if #gone == 0 then
-  local ids = call('ZRANGEBYSCORE', FINISHED, '-inf', before, 'LIMIT', 0, limit)
-  if ids[1] then
-    more = #ids == limit and 1 or 0
-    local metas = call('HMGET', META, unpack(ids))
-    for i = 1, #ids do
-      local m = {match(metas[i] or '', FIELDS)}
-      if m[FLAG] == 'p' then
-        left[#left + 1] = ids[i]
-        more = 1
-      else
-        forget(ids[i], m)
-        bytes = bytes - (m[LEN] or 0)
-        if bytes < 0 then
-          more = 1
-          break
-        end
-      end
+local before, limit = now - ARGV[3], tonumber(ARGV[4])
+local members, named, more = {}, #ARGV > 5, 1
+if named then  -- what the last call left
+  for i = 6, #ARGV do
+    local at = call('ZSCORE', FINISHED, ARGV[i])
+    if at and tonumber(at) < before then
+      members[#members + 1] = ARGV[i]
+      call('UNLINK', KEYS[11 + i])
     end
   end
 else
+  members = call('ZRANGEBYSCORE', FINISHED, '-inf', '(' .. format('%.0f', before), 'LIMIT', 0, limit)
+  more = #members == limit and 1 or 0
+end
+local ids, gone, succeeded, failed, left = {}, {}, {}, {}, {}
+for i = 1, #members do
+  local member = members[i]
+  local flag = sub(member, 1, 1)
+  if flag == 'p' and not named then
+    left[#left + 1] = member
+  elseif limit > 0 then
+    limit = limit - (flag == 'b' and ARGV[5] or 1)
+    local k = #ids + 1
+    ids[k], gone[k] = sub(member, 21), member
+    if sub(member, 2, 2) == 's' then
+      succeeded[#succeeded + 1] = sub(member, 3)
+    else
+      failed[#failed + 1] = sub(member, 3)
+    end
+  end
+end
+if ids[1] then
+  call('HDEL', JOBS, unpack(ids))
+  call('HDEL', META, unpack(ids))
+  if not named and #ids == #members then  -- they are the first, which costs less than to look for each
+    call('ZREMRANGEBYRANK', FINISHED, 0, #ids - 1)
+  else
+    call('ZREM', FINISHED, unpack(gone))
+  end
+  if succeeded[1] then
+    call('ZREM', OF_SUCCESS, unpack(succeeded))
+  end
+  if failed[1] then
+    call('ZREM', OF_FAILED, unpack(failed))
+  end
+end
+if #ids < #members then
   more = 1
 end
-
-if gone[1] then
-  call('HDEL', JOBS, unpack(gone))
-  call('HDEL', META, unpack(gone))
-  call('ZREM', FINISHED, unpack(gone))
-  if lists.s[1] then
-    call('ZREM', OF_SUCCESS, unpack(lists.s))
-  end
-  if lists.f[1] then
-    call('ZREM', OF_FAILED, unpack(lists.f))
-  end
-end
-return {#gone, more, unpack(left)}
+return {#ids, more, unpack(left)}

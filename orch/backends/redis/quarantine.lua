@@ -17,7 +17,7 @@ if place == 'r' then
   call('ZREM', LEASES, m[TOKEN] .. id)
   call('ZREM', OF_RUNNING, m[ENUM] .. id)
 elseif place == 's' or place == 'f' then
-  call('ZREM', FINISHED, id)
+  call('ZREM', FINISHED, m[FLAG] .. place .. m[ENUM] .. id)
   call('ZREM', place == 's' and OF_SUCCESS or OF_FAILED, m[ENUM] .. id)
 else
   if place == 'z' then

@@ -37,7 +37,7 @@ local function as_known(at)
 end
 
 if m[1] then
-  as_known(call('ZSCORE', FINISHED, id) or 0)
+  as_known(call('ZSCORE', FINISHED, m[FLAG] .. m[PLACE] .. m[ENUM] .. id) or 0)
   m[ERROR_LEN], m[RESULT_LEN] = #ARGV[19], #ARGV[20]
   call('HSET', JOBS, id, record(m, status, started, finished, not_before, tail))
   call('HSET', META, id, concat(m, ' '))
@@ -84,7 +84,7 @@ elseif m[PLACE] == 'd' then
 elseif m[PLACE] == 'r' then
   call('ZADD', LEASES, m[EXPIRES], m[TOKEN] .. id)
 else
-  call('ZADD', FINISHED, ARGV[15], id)
+  call('ZADD', FINISHED, ARGV[15], m[FLAG] .. m[PLACE] .. m[ENUM] .. id)
 end
 -- include wake
 return 1
