@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orch.backends.memory import MemoryQueue
-from orch.clock import to_us
+from orch.clock import iso_to_us, to_us
 from orch.errors import UnreadableRecord
 from orch.job import Event, JobStatus
 from orch.testing.capabilities import ALL, CAPABILITIES
@@ -284,7 +284,7 @@ class TiesById(MemoryQueue):
 
     def _list(self, status, limit):
         jobs = super()._list(status, 10**9)
-        jobs.sort(key=lambda job: (self._entries[job.id].enqueued_us, job.id), reverse=True)
+        jobs.sort(key=lambda job: (iso_to_us(job.enqueued_at), job.id), reverse=True)
         return jobs[:limit]
 
 
