@@ -37,6 +37,11 @@ def test_pauses_and_isolations_outlast_a_lease_which_is_what_they_are_for():
     assert max(strike.seconds for strike in long) < plan.effect_s
 
 
+def test_intensity_makes_strikes_more_frequent():
+    calm, wild = (len(strikes(Plan(nemesis=("pause",), intensity=factor, seconds=300))) for factor in (1.0, 4.0))
+    assert 3 * calm < wild < 5 * calm
+
+
 def test_every_way_to_cut_a_connection_is_used():
     plan = Plan(backend="redis", seconds=300.0, nemesis=("partition",))
     assert {strike.how for strike in strikes(plan)} == set(CUTS)
@@ -90,6 +95,7 @@ def test_a_server_of_somebody_else_s_is_not_harmed():
         ({"seconds": 0}, "seconds"),
         ({"jobs_per_second": 0}, "jobs_per_second"),
         ({"lease_s": 0}, "lease_s"),
+        ({"intensity": 0}, "intensity"),
         ({"limit_s": -1}, "limit_s"),
     ],
 )

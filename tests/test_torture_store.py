@@ -8,7 +8,7 @@ import time
 import pytest
 
 from orch import Job, open_queue
-from orch.errors import InvalidInput
+from orch.errors import BackendUnavailable, InvalidInput
 from orch.settings import Settings
 from orch.testing.servers import find_server, start_redis
 from orch.torture.plan import Plan
@@ -141,6 +141,8 @@ def test_a_cut_ends_with_a_whole_command_and_never_before_what_was_synced():
     first, second = log.index(b"*2"), log.rindex(b"*1")
     assert _whole_commands(io.BytesIO(log), 0, len(log)) == len(log)
     assert _whole_commands(io.BytesIO(log), 0, second + 3) == second
+    assert _whole_commands(io.BytesIO(log), 0, second + 4) == second, "a line end within a command"
+    assert _whole_commands(io.BytesIO(log), 0, second) == second
     assert _whole_commands(io.BytesIO(log), first, second + 3) == second
     assert _whole_commands(io.BytesIO(log), first, second - 1) == first
     assert _whole_commands(io.BytesIO(log), second, second + 3) == second
@@ -225,6 +227,12 @@ def test_a_given_server_keeps_what_is_not_ours(tmp_path):
             store.clean(prefix)
         assert client.keys() == [b"somebody's"]
         client.close()
+
+
+def test_keys_that_cannot_be_removed_are_told():
+    store = GivenRedis("redis://127.0.0.1:1/0", ["w1"], through_proxy=False)
+    with pytest.raises(BackendUnavailable, match=r"\{mine\}.* are left"):
+        store.clean("{mine}")
 
 
 def test_a_url_without_a_host_cannot_go_through_the_proxy():

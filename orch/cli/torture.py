@@ -39,6 +39,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--lease", type=float, default=2.0, metavar="S", help="lease in seconds (default: 2)")
     parser.add_argument("--nemesis", metavar="F,F", help="faults to give (default: all that the store has)")
+    parser.add_argument("--intensity", type=float, default=1.0, metavar="N", help="strike N times as often as usual")
     parser.add_argument("--seed", type=int, help="of the plan; printed, so that it can be given again")
     parser.add_argument("--limit", type=float, default=120.0, metavar="S", help="how long the last jobs may take")
     parser.add_argument("--out", type=Path, default=Path("orch-torture"), help="folder for the page and the histories")
@@ -69,6 +70,7 @@ def _torture(args: argparse.Namespace) -> int:
         seconds=60.0 if args.seconds is None else args.seconds,
         jobs_per_second=args.jobs_per_second,
         nemesis=None if args.nemesis is None else _names(args.nemesis),
+        intensity=args.intensity,
         seed=seed,
         lease_s=args.lease,
         limit_s=args.limit,

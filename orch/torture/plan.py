@@ -94,7 +94,8 @@ class Plan:
     """What to run; raises `InvalidInput` for what makes no run. Times in seconds.
 
     `url` None: a store of its own of the kind `backend`, in the folder `out`. `nemesis` None: every fault that the
-    store allows, but for a power loss that it does not promise to survive. `queue` names a factory to test instead
+    store allows, but for a power loss that it does not promise to survive. Strikes come `intensity` times as often as
+    usual. `queue` names a factory to test instead
     of `orch`'s own queues, as `module:name`; it is called with the URL and the `Settings`.
     """
 
@@ -109,6 +110,7 @@ class Plan:
     seconds: float = 60.0
     jobs_per_second: float = 30.0
     nemesis: tuple[str, ...] | None = None
+    intensity: float = 1.0
     seed: int = 0
     lease_s: float = 2.0
     limit_s: float = 120.0
@@ -130,6 +132,7 @@ class Plan:
         checks.check_int(self.producers, "producers", 1, 16)
         checks.check_seconds(self.seconds, "seconds", positive=True)
         checks.check_seconds(self.jobs_per_second, "jobs_per_second", positive=True)
+        checks.check_seconds(self.intensity, "intensity", positive=True, high=100.0)
         checks.check_seconds(self.lease_s, "lease_s", positive=True)
         checks.check_seconds(self.limit_s, "limit_s", positive=True)
         if self.nemesis is None:
@@ -185,6 +188,7 @@ def strikes(plan: Plan) -> tuple[Strike, ...]:
         every = FAULTS[name].every_s
         if every is None:
             continue
+        every /= plan.intensity
         rng = random.Random(f"{plan.seed}/{name}")
         at_s = rng.uniform(0.5, 1.0) * min(every, plan.seconds / 3)
         while at_s < plan.seconds:

@@ -196,18 +196,17 @@ class GivenRedis(Store):
 
     def clean(self, prefix: str) -> None:
         """Remove every key of the run."""
-        with self.client() as client:
-            keys = list(client.scan_iter(match=f"{_globbed(prefix)}*", count=1000))
-            for at in range(0, len(keys), 500):
-                client.delete(*keys[at : at + 500])
+        try:
+            with self.client() as client:
+                keys = list(client.scan_iter(match=f"{_globbed(prefix)}*", count=1000))
+                for at in range(0, len(keys), 500):
+                    client.delete(*keys[at : at + 500])
+        except _redis().RedisError as error:
+            raise BackendUnavailable(f"the keys {prefix}* are left on the server: {error}; remove them") from error
 
     def client(self) -> Any:
         """A client of the server itself, not through the proxy."""
-        try:
-            import redis
-        except ImportError:
-            raise BackendUnavailable("the package redis is not installed: pip install 'orch[redis]'") from None
-        return redis.Redis.from_url(self.url, socket_timeout=5.0)
+        return _redis().Redis.from_url(self.url, socket_timeout=5.0)
 
     def close(self) -> None:
         """Close the proxy."""
@@ -304,6 +303,15 @@ class RedisStore(GivenRedis):
         return increments[-1] if increments else self.server.directory / "appendonly.aof"
 
 
+def _redis() -> Any:
+    """The client library, which only this fault or that one needs."""
+    try:
+        import redis
+    except ImportError:
+        raise BackendUnavailable("the package redis is not installed: pip install 'orch[redis]'") from None
+    return redis
+
+
 def _whole_commands(file: BinaryIO, synced: int, end: int) -> int:
     """Where the last whole command before `end` ends, which is not before `synced`.
 
@@ -311,11 +319,12 @@ def _whole_commands(file: BinaryIO, synced: int, end: int) -> int:
     and leaves the MULTI before it, so that the next transaction is lost at the start after (mended for Valkey in
     https://github.com/valkey-io/valkey/pull/4342). `redis-check-aof --fix` before the start prevents it.
     """
-    file.seek(max(0, synced - 2))
-    tail = file.read(end - file.tell())
-    at = tail.rfind(b"\r\n*")
-    whole = end if tail.endswith(b"\r\n") else synced - min(2, synced) + at + 2
-    return max(synced, whole)
+    start = max(0, synced - 2)
+    file.seek(start)
+    tail = file.read(end - start + 1)
+    if len(tail) <= end - start:  # nothing comes after it
+        return end
+    return max(synced, start + tail.rfind(b"\r\n*") + 2)
 
 
 def _number(path: Path) -> int:

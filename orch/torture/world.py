@@ -127,8 +127,9 @@ class World:
         for name in ("members", "logs"):
             (self.folder / name).mkdir()
         self.store: Store = self._stack.enter_context(open_store(plan, self.folder, [*workers, *producers, JUDGE]))
-        self._stack.callback(self._clean)
+        self._stack.callback(self.close_queue)
         self._begin()
+        self._stack.callback(self.store.clean, self.prefix)
         logs = self.folder / "logs"
         warm = {"url": self.store.url, "prefix": self.prefix, "queue": plan.queue}
         forks = self._stack.enter_context(Forks(logs / "forks.log", warm))
@@ -150,10 +151,6 @@ class World:
             raise InvalidInput(f"{safe_url(self.store.url)} holds {held} jobs: torture needs an empty queue of its own")
         queue.purge(1_000_000)
         self.close_queue()  # while processes are killed, none of ours may hold the store
-
-    def _clean(self) -> None:
-        self.close_queue()
-        self.store.clean(self.prefix)
 
     def __enter__(self) -> Self:
         return self
@@ -381,7 +378,7 @@ class World:
             running = self.open().list_jobs(JobStatus.RUNNING, limit=10 * size)
             return workers - {job.lease.worker_id for job in running if job.lease is not None and job.id in ids}
 
-        self.until(lambda: not idle(), MUSTER_S + SWEEP_S + self.plan.lease_s)
+        self.until(lambda: not idle(), min(MUSTER_S, self.plan.limit_s) + SWEEP_S + self.plan.lease_s)
         self.seen.idle = tuple(sorted(idle()))
         with suppress(NotSupported):
             self.seen.unseen = tuple(sorted(workers - {info.id for info in judge.workers()}))
