@@ -70,6 +70,13 @@ def properties(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def torture(session: nox.Session) -> None:
+    """Real processes under a nemesis, each fault by itself, and broken queues that it has to find."""
+    install(session, "test")
+    session.run("pytest", "-m", "torture", "tests/test_torture.py", *session.posargs)
+
+
+@nox.session(default=False)
 def coverage(session: nox.Session) -> None:
     """Branch coverage of orch, worker processes included; fails below the bound in pyproject.toml."""
     install(session, "test")

@@ -126,7 +126,9 @@ def main():
     rows += [(1_000_000, 1_000, "records"), (1_000_000, 1_000, "records+numpy")]
     rows += [(n, 0, "leases") for n in (10_000, 100_000, 1_000_000)]
     targets = {(n, unknown, engine): (limit, goal) for n, unknown, engine, limit, goal in TARGETS}
-    print(f"{'operations':>10} {'unknown':>8} {'engine':>14} {'seconds':>8} {'per n log n':>12} {'peak MiB':>9}  target")
+    print(
+        f"{'operations':>10} {'unknown':>8} {'engine':>14} {'seconds':>8} {'per n log n':>12} {'peak MiB':>9}  target"
+    )
     base, missed = {}, 0
     for n, unknown, engine in rows:
         if args.quick and n > 100_000:

@@ -93,9 +93,8 @@ def marked() -> dict[str, dict[str, int]]:
                 if isinstance(node, ast.ClassDef):
                     inherited = {number for mark in node.decorator_list for number in ids_in(mark)}
                     tests = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name.startswith("test")]
-                    for test in tests:
-                        for number in inherited:
-                            found[number][str(path.relative_to(ROOT))] += 1
+                    for number in inherited:
+                        found[number][str(path.relative_to(ROOT))] += len(tests)
                 elif isinstance(node, ast.FunctionDef) and node.name.startswith("test"):
                     own = {number for mark in node.decorator_list for number in ids_in(mark)}
                     for number in own | module_ids:
@@ -115,11 +114,11 @@ def ids_in(mark: ast.expr) -> set[str]:
 
 
 def promise_table() -> str:
-    """Promise -> the files whose tests hold it, with how many."""
+    """Promise -> the files whose tests hold it."""
     tests = marked()
     rows = ["| promise | tests |", "| --- | --- |"]
     for number, title in promises().items():
-        cells = [f"`{file}` ({count})" for file, count in sorted(tests.get(number, {}).items())]
+        cells = [f"`{file}`" for file in sorted(tests.get(number, {}))]
         rows.append(f"| **{number}** {title} | {' · '.join(cells)} |")
     return "\n".join(rows)
 

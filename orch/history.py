@@ -242,7 +242,7 @@ def _read_file(path: Path) -> tuple[list[Op], list[BadLine]]:
             try:
                 op = Op.from_dict(json.loads(raw))
             except (ValueError, RecursionError) as error:
-                if raw.strip() or torn:
+                if raw.strip():
                     bad.append(BadLine(str(path), number, str(error), torn))
                 continue
             torn = False  # whole, only its line end is missing

@@ -63,12 +63,12 @@ def columns_of(ops):
 
 
 def random_history(rng):
-    """Up to 9 operations of up to 4 clients with ties, pending operations and empties; about half are legal."""
+    """Up to 9 operations of up to 4 clients with ties, pending operations and empties; three quarters are legal."""
     n = rng.randrange(2, 10)
     clocks = [0] * rng.randrange(1, 5)
     pending = rng.random() * 0.3
-    empties = rng.random() * 0.4
-    span = rng.choice((2, 4, 8))
+    empties = rng.random() * 0.7
+    span = rng.choice((2, 3, 5))
     intervals = []
     for _ in range(n):
         client = rng.randrange(len(clocks))
@@ -78,7 +78,7 @@ def random_history(rng):
         intervals.append((call, ret))
     intervals.sort(key=lambda interval: interval[0] + rng.random() * (interval[1] - interval[0]))
     ops, queue, values = [], [], 0
-    scramble = rng.random() < 0.5
+    scramble = rng.random() < 0.8
     for call, ret in intervals:
         lost = rng.random() < pending
         if rng.random() < 0.5:
@@ -89,12 +89,12 @@ def random_history(rng):
             continue
         value = NO_VALUE
         if queue and rng.random() > empties * scramble:
-            value = queue.pop(rng.randrange(len(queue)) if scramble and rng.random() < 0.3 else 0)
+            value = queue.pop(rng.randrange(len(queue)) if scramble else 0)
         if lost:
             ops.append((DEQUEUE, NO_VALUE, call, NEVER))
         else:
             ops.append((DEQUEUE, value, call, ret))
-    if scramble and rng.random() < 0.1 and values:  # a value twice, or one that nobody enqueued
+    if scramble and rng.random() < 0.15 and values:  # a value twice, or one that nobody enqueued
         i = rng.randrange(len(ops))
         if ops[i][0] == DEQUEUE and ops[i][3] != NEVER:
             ops[i] = (DEQUEUE, rng.randrange(values + 1), *ops[i][2:])

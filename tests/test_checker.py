@@ -239,6 +239,11 @@ def test_an_extension_moves_the_earliest_redelivery():
 
 
 @pytest.mark.promise("Q4")
+def test_an_extension_never_makes_a_lease_shorter():
+    assert rules([*TAKEN, op("extend", "a", 4, 5, attempt=1, lease_s=1), deq("a", 9, 10, 2)]) == ["early redelivery"]
+
+
+@pytest.mark.promise("Q4")
 def test_a_repeated_report_is_silent_even_after_a_redelivery():
     told = [*TAKEN, rep("a", "pending", 4, None), deq("a", 6, 7, 2), rep("a", "pending", 8, 9, now="success")]
     assert not rules(told)
@@ -320,6 +325,14 @@ def test_an_enqueue_without_an_answer_may_be_the_one_that_counted():
     assert not rules([maybe, empty(2, 3)])
 
 
+@pytest.mark.promise("Q10")
+def test_a_purged_id_whose_first_enqueue_had_no_answer_is_not_judged():
+    """Which of the enqueues the False answers to, and whether the first one ever lived, nobody can tell."""
+    purge = op("purge", None, 1, None, older_than_hours=0)
+    enqueues = [enq("a", 2, None), enq("a", 4, 5), enq("a", 4.5, 6, new=False)]
+    assert not rules([purge, *enqueues, deq("a", 20, 21), rep("a", "success", 22, 23), empty(24, 25)])
+
+
 def test_a_quarantined_job_owes_nothing():
     broken = op("report", "a", 6, 7, outcome=Outcome.REFUSED, value={"error": "UnreadableRecord"}, attempt=1)
     assert "recovery" in rules([*TAKEN, empty(30, 31)])
@@ -373,6 +386,14 @@ def test_a_lower_priority_waits_for_a_gap_of_the_higher_ones():
     assert not rules([*turns, deq("low", 3, 9)])
 
 
+@pytest.mark.promise("Q2")
+def test_a_lower_priority_keeps_its_order_across_a_higher_one():
+    """`high` is inside from 2 to 10: `b` can have come out only before it, `a` only after it."""
+    ops = [enq("a", 0, 0.5), enq("b", 1, 1.5), enq("high", 1.8, 2, priority=1), deq("high", 10, 11)]
+    assert rules([*ops, deq("b", 1.9, 5), deq("a", 3, 20)]) == ["order"]
+    assert not rules([*ops, deq("a", 1.9, 5), deq("b", 3, 20)])
+
+
 @pytest.mark.promise("Q2", "Q5")
 def test_a_lost_lease_comes_back_before_the_backlog():
     backlog = [*AB, deq("a", 4, 5)]
@@ -406,6 +427,14 @@ def test_an_unknown_dequeue_may_have_taken_one_job_but_not_two():
     assert "order" in rules([*AB, enq("c", 4, 5), lost_dequeue(5), deq("c", 6, 7)])
     assert not rules([*A, lost_dequeue(4), empty(6, 7)])
     assert "empty" in rules([*AB, lost_dequeue(4), empty(6, 7)])
+
+
+@pytest.mark.promise("Q2")
+def test_an_unknown_dequeue_that_is_over_excuses_nothing_later():
+    soon = Spec(lease_s=10, sweep_s=2, skew_s=0, drift=0, effect_s=1)
+    assert not rules([lost_dequeue(0.5), enq("a", 1, 5), empty(6, 7)], soon), "it may have come at 1.2"
+    assert "empty" in rules([lost_dequeue(0.5), enq("a", 2, 5), empty(6, 7)], soon)
+    assert not rules([lost_dequeue(0.5), enq("a", 2, 5), empty(6, 7)])
 
 
 @pytest.mark.promise("Q1")
@@ -756,3 +785,28 @@ def test_a_dead_client_does_not_keep_a_monitor_from_forgetting():
         fed(monitor, [rep(f"j{n}", "success", 10 * n + 4, 10 * n + 5)])
     assert monitor.retained < 100
     assert not monitor.violations
+
+
+def test_a_monitor_never_judges_half_of_a_bulk_answer():
+    """Between a and b of one answer it would look as if c had overtaken b."""
+    monitor = Monitor(SPEC, every=1)
+    fed(monitor, [*AB, enq("c", 3.2, 3.4)])
+    call = Op("bulk", "dequeue", None, {}, 4 * 10**9, None, Outcome.UNKNOWN)
+    answers = [Op("bulk", "dequeue", job, {}, 4 * 10**9, 8 * 10**9, Outcome.OK, None, 1) for job in "ab"]
+    monitor.add_many([call, call])
+    fed(monitor, [deq("c", 5, 6)])
+    monitor.add_many(answers)
+    assert monitor.finish().valid, monitor.violations
+
+
+def test_a_monitor_keeps_final_jobs_while_a_dequeue_is_under_way():
+    """x is overtaken by y for certain only when the dequeue that might have had it comes back with z."""
+    monitor = Monitor(SPEC, every=1, remember=0)
+    fed(monitor, [enq("x", 0, 1), enq("y", 2, 3), enq("z", 3.2, 3.4)])
+    slow = deq("z", 4, 20)
+    monitor.add(Op("slow", "dequeue", None, {}, slow.call_ns, None, Outcome.UNKNOWN))
+    fed(monitor, [deq("y", 5, 6), rep("y", "success", 7, 8), *[enq(f"w{n}", 9 + n, 9.5 + n) for n in range(5)]])
+    assert not monitor.violations
+    monitor.add(Op("slow", *list(slow.to_dict().values())[1:]))
+    fed(monitor, [deq("x", 21, 22)])
+    assert any(found.operations[-1].job == "y" for found in monitor.finish().violations)

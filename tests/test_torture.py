@@ -17,7 +17,7 @@ from orch.torture.matrix import JOBS, Variant, kill_row, matrix
 from orch.torture.plan import Plan
 from orch.torture.run import MARK, fresh_folder, torture
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.torture, pytest.mark.real, pytest.mark.timeout(300)]
 
 needs_server = pytest.mark.skipif(find_server() is None, reason="no redis-server or valkey-server")
 # Short leases and few members: each run is a few seconds.

@@ -234,6 +234,8 @@ def test_a_recovery_counts_from_the_death_to_the_next_delivery_of_what_was_held(
     assert recoveries_of(OPS, DEATHS) == pytest.approx([2.01])
     assert recoveries_of([*OPS, reported("w1.1", "b", 0.9, 12)], DEATHS) == []
     assert recoveries_of(OPS[:5], DEATHS) == []
+    low = [replace(one, value={"priority": -5}) if one.op == "dequeue" else one for one in OPS]
+    assert recoveries_of(low, DEATHS) == [], "it waits for all others anyway"
 
 
 def test_deaths_at_steps_are_counted_by_their_names(tmp_path):

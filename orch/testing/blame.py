@@ -270,6 +270,8 @@ def listing(run: Run, expected: list[ModelJob], actual: Any, verb: str) -> Blame
     if isinstance(actual, Exception):
         promise = "Q13" if model.quarantine else "Q9"
         return promise, f"{verb} raised {shown(actual)}"
+    if not isinstance(actual, list):
+        return "Q9", f"{verb} answered {shown(actual)}, which is no list"
     if touched(actual):
         return "Q11", f"a caller's change reached the store: {shown(actual)}"
     should = [job.fields["id"] for job in expected]

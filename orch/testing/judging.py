@@ -139,9 +139,11 @@ def take(run: Run, job: ModelJob, actual: Job, *, keep: bool = True) -> None:
 def judge_deliveries(run: Run, op: Operation, values: Values, expected: list[ModelJob], actual: Any) -> None:
     """The answer of a bulk dequeue."""
     run.watch.dequeued(run.clock.now)
-    if isinstance(actual, Exception) or not isinstance(actual, list):
+    if isinstance(actual, Exception):
         promise, sentence = blame.delivery(run, expected[0] if expected else None, actual)
         raise Violation(promise, sentence, expected, actual)
+    if not isinstance(actual, list):
+        raise Violation("Q2", f"{op.name} answered {blame.shown(actual)}, which is no list", expected, actual)
     for n in range(max(len(expected), len(actual))):
         job = expected[n] if n < len(expected) else None
         found = actual[n] if n < len(actual) else None
@@ -152,6 +154,8 @@ def judge_deliveries(run: Run, op: Operation, values: Values, expected: list[Mod
             raise Violation(
                 "Q2", f"{op.name} delivered {len(actual)} jobs, {values[0]} were asked for", expected, actual
             )
+        if isinstance(found, Job) and found.id in [later.fields["id"] for later in expected[n + 1 :]]:
+            raise Violation("Q2", f"{op.name} delivered {found.id!r} too early", expected, actual)
         promise, sentence = blame.delivery(run, job, found)
         if job is not None and isinstance(found, Job) and found.id == job.fields["id"] and promise == "Q2":
             promise, sentence = blame.fields(run, job, found, op.name)
@@ -183,7 +187,10 @@ def judge_exchange(run: Run, op: Operation, values: Values, expected: Any, actua
         if actual[1] != []:
             raise Violation("Q8", f"exchange of no jobs delivered {blame.shown(actual[1])}", expected, actual)
         return
-    judge_deliveries(run, op, (n,), jobs, actual[1])
+    try:
+        judge_deliveries(run, op, (n,), jobs, actual[1])
+    except Violation as violation:
+        raise Violation(violation.promise, violation.sentence, expected, actual) from None
 
 
 def judge_listing(run: Run, op: Operation, values: Values, expected: list[ModelJob], actual: Any) -> None:
@@ -207,9 +214,6 @@ def judge_counts(run: Run, op: Operation, values: Values, expected: Any, actual:
 def judge_look(run: Run, op: Operation, values: Values, expected: Any, actual: Any) -> None:
     """Counts and a whole list, against the model and against each other."""
     counts, jobs = expected
-    if isinstance(actual, Exception):
-        promise, sentence = blame.listing(run, jobs, actual, "list_jobs")
-        raise Violation(promise, sentence, expected, actual)
     said, listed = actual
     if not run.same_jobs(jobs, listed):
         promise, sentence = blame.listing(run, jobs, listed, "list_jobs")
@@ -236,7 +240,8 @@ def judge_lease(run: Run, op: Operation, values: Values, expected: Any, actual: 
         run.model.jobs[actual.job_id].fields["lease"] = actual
         return
     else:
-        promise = "Q4" if isinstance(actual, OrchError) or getattr(actual, "token", None) != expected.token else "Q5"
+        lost = isinstance(actual, OrchError) or (isinstance(actual, Lease) and actual.token != expected.token)
+        promise = "Q4" if lost else "Q5"
     raise Violation(
         promise, f"{op.name} answered {blame.shown(actual)}, should be {blame.shown(expected)}", expected, actual
     )
@@ -246,7 +251,10 @@ def judge_leases(run: Run, op: Operation, values: Values, expected: list[Any], a
     if not isinstance(actual, list) or len(actual) != len(expected):
         raise Violation("Q8", f"extend_many answered {blame.shown(actual)}", expected, actual)
     for should, is_ in zip(expected, actual, strict=True):
-        judge_lease(run, op, values, should, is_)
+        try:
+            judge_lease(run, op, values, should, is_)
+        except Violation as violation:
+            raise Violation(violation.promise, violation.sentence, expected, actual) from None
 
 
 def judge_workers(run: Run, op: Operation, values: Values, expected: Any, actual: Any) -> None:
@@ -304,7 +312,7 @@ def judge_enqueue(run: Run, op: Operation, values: Values, expected: int, actual
                 raise Violation("Q11", f"enqueue changed the caller's job to {blame.shown(job)}", should, actual)
         return
     said = f"{op.name} answered {blame.shown(actual)}, should be {should}"
-    if isinstance(actual, Exception):
+    if not isinstance(actual, int):
         promise = "Q11" if blame.touched(actual) else "Q3"
     else:
         ids = [fields["id"] for fields, _, _ in values[1]]

@@ -389,8 +389,15 @@ def step_look(model: Model) -> Any:
 
 
 def call_look(run: Run) -> Any:
-    listed = run.clients[-1].list_jobs(limit=2000)
-    return run.clients[0].counts(), listed
+    try:
+        listed: Any = run.clients[-1].list_jobs(limit=2000)
+    except Exception as error:
+        listed = error
+    try:
+        counts: Any = run.clients[0].counts()
+    except Exception as error:
+        counts = error
+    return counts, listed
 
 
 def scribble(*values: Any) -> None:

@@ -135,8 +135,8 @@ def _listed(run: Run) -> Any:
 def _state(model: Model, listed: Any) -> str:
     """A table of what should be stored and what is."""
     should = {job.fields["id"]: _line(job.fields) for job in model.list_jobs(None, 20)}
-    if isinstance(listed, Exception):
-        is_ = {"": f"list_jobs raises {shown(listed)}"}
+    if not isinstance(listed, list):
+        is_ = {"": f"list_jobs: {shown(listed)}"}
     else:
         is_ = {str(getattr(job, "id", job)): _line(vars(job)) if isinstance(job, Job) else shown(job) for job in listed}
     if not should and not is_:
@@ -410,8 +410,8 @@ def claim(script: Script, run: Run, op: Operation, text: str, violation: Violati
     if op.name in ("look", "open again"):
         counts, jobs = expected
         lines = [text] if op.name == "open again" else []
-        if isinstance(actual, Exception) or not run.same_jobs(jobs, actual[1]):
-            listed = actual if isinstance(actual, Exception) else actual[1]
+        listed = actual if isinstance(actual, Exception) else actual[1]
+        if not run.same_jobs(jobs, listed):
             return [*lines, *_about_list("queue.list_jobs()", run, jobs, listed, why)]
         return [*lines, "queue.list_jobs()", f"assert queue.counts() == {code(counts)}, {why}"]
     if op.name == "list_jobs":

@@ -207,7 +207,10 @@ def overlapping(runs: Sequence[Run], history: Iterable[Op], seen: Seen, lease_s:
 
 
 def recoveries_of(history: Iterable[Op], deaths: Iterable[Death]) -> list[float]:
-    """Seconds from the death of a worker to the next delivery of what it held."""
+    """Seconds from the death of a worker to the next delivery of what it held.
+
+    Jobs of a lower priority than most are left out: they wait for all others, however soon they are deliverable.
+    """
     taken: dict[str, list[Op]] = defaultdict(list)
     by_job: dict[str, list[Op]] = defaultdict(list)
     told: set[int | None] = set()
@@ -220,13 +223,19 @@ def recoveries_of(history: Iterable[Op], deaths: Iterable[Death]) -> list[float]
     found = []
     for death in deaths:
         for op in taken.get(f"{death.lane}.{death.life}", ()):
-            if op.token in told or op.job is None:
+            if op.token in told or op.job is None or priority_of(op) < 0:
                 continue
             later = [other.ret_ns for other in by_job[op.job] if (other.token or 0) > (op.token or 0)]
             back = min((ret for ret in later if ret is not None and ret > death.at_ns), default=None)
             if back is not None:
                 found.append((back - death.at_ns) / 1e9)
     return sorted(found)
+
+
+def priority_of(delivery: Op) -> int:
+    """The priority of a delivered job."""
+    value = delivery.value
+    return int(value.get("priority", 0)) if isinstance(value, dict) else 0
 
 
 def poisoned_by(notes: Iterable[Note], deaths: Iterable[Death]) -> set[str]:

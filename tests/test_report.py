@@ -1,0 +1,247 @@
+"""A queue with one wrong answer, in every way that was thought of: it is found, blamed, and its program is true.
+
+Each program must fail on the queue that it was made for and run through on a right one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from orch.backends.memory import MemoryQueue
+from orch.job import Job, JobStatus, Lease
+from orch.testing import ContractViolation, verify
+from orch.testing.stores import memory_store
+
+PENDING, RUNNING, SUCCESS, FAILED, RETRY = JobStatus
+
+
+def raises(answer, queue):
+    raise RuntimeError("out of order")
+
+
+def none(answer, queue):
+    return None
+
+
+def text(answer, queue):
+    return "text"
+
+
+def negated(answer, queue):
+    return not answer
+
+
+def one_more(answer, queue):
+    return answer + 1
+
+
+def reversed_list(answer, queue):
+    return answer[::-1]
+
+
+def without_last(answer, queue):
+    return answer[:-1]
+
+
+def twice_the_first(answer, queue):
+    return [*answer[:1], *answer]
+
+
+def emptied(answer, queue):
+    return type(answer)()
+
+
+def field(name, value):
+    """One field of each job in the answer is wrong."""
+
+    def change(answer, queue):
+        jobs = answer if isinstance(answer, list) else [answer]
+        for job in jobs:
+            if isinstance(job, Job):
+                setattr(job, name, value(job) if callable(value) else value)
+        return answer
+
+    change.__name__ = f"{name} {'made' if callable(value) else value}"
+    return change
+
+
+def lease_field(**wrong):
+    """The lease of a job, or the lease that is the answer, is another one."""
+
+    def change(answer, queue):
+        if isinstance(answer, Lease):
+            return replace(answer, **{k: v(answer) for k, v in wrong.items()})
+        for job in answer if isinstance(answer, list) else [answer]:
+            if isinstance(job, Job) and job.lease is not None:
+                job.lease = replace(job.lease, **{k: v(job.lease) for k, v in wrong.items()})
+        return answer
+
+    change.__name__ = f"wrong lease {' '.join(wrong)}"
+    return change
+
+
+def counts_wrong(answer, queue):
+    answer[SUCCESS] += 1
+    return answer
+
+
+def counts_without(answer, queue):
+    del answer[FAILED]
+    return answer
+
+
+def stats_field(name, value):
+    def change(answer, queue):
+        return replace(answer, **{name: value(getattr(answer, name))})
+
+    change.__name__ = f"wrong {name}"
+    return change
+
+
+def no_error(answer, queue):
+    """Errors among the answers are told as if nothing had happened."""
+    answers, jobs = answer
+    return [None if isinstance(item, Exception) else item for item in answers], jobs
+
+
+def fewer_answers(answer, queue):
+    return answer[0][:-1], answer[1]
+
+
+def no_deliveries(answer, queue):
+    return answer[0], []
+
+
+def other_jobs(answer, queue):
+    return answer[0], answer[1][::-1]
+
+
+def later(lease):
+    return lease.expires_at + 1
+
+
+def other_token(lease):
+    return lease.token + 5
+
+
+#: Verb, what is wrong with its answer, and the promises that may be blamed.
+WRONG = [
+    ("enqueue", raises, {"Q3"}),
+    ("enqueue", none, {"Q3"}),
+    ("enqueue", negated, {"Q3"}),
+    ("enqueue_many", raises, {"Q3"}),
+    ("enqueue_many", one_more, {"Q3"}),
+    ("dequeue", raises, {"Q2"}),
+    ("dequeue", none, {"Q1", "Q2"}),
+    ("dequeue", text, {"Q2"}),
+    ("dequeue", field("id", "z"), {"Q1"}),
+    ("dequeue", field("id", "b"), {"Q1", "Q2"}),
+    ("dequeue", field("status", SUCCESS), {"Q7"}),
+    ("dequeue", field("status", PENDING), {"Q5", "Q7"}),
+    ("dequeue", field("attempts", 0), {"Q6"}),
+    ("dequeue", field("crashes", 0), {"Q6"}),
+    ("dequeue", field("lease", None), {"Q4"}),
+    ("dequeue", field("error", "invented"), {"Q11"}),
+    ("dequeue", field("params", lambda job: {"z": 1}), {"Q11"}),
+    ("dequeue", field("extra", lambda job: {}), {"Q13"}),
+    ("dequeue", field("not_before", "2027-01-15T08:00:00Z"), {"Q2"}),
+    ("dequeue", lease_field(expires_at=later), {"Q5"}),
+    ("dequeue", lease_field(token=other_token), {"Q4"}),
+    ("dequeue", lease_field(worker_id=lambda lease: "someone"), {"Q4"}),
+    ("dequeue_many", raises, {"Q2"}),
+    ("dequeue_many", none, {"Q2"}),
+    ("dequeue_many", reversed_list, {"Q2"}),
+    ("dequeue_many", without_last, {"Q1", "Q2"}),
+    ("dequeue_many", field("attempts", 9), {"Q6"}),
+    ("update_status", raises, {"Q8"}),
+    ("update_status", none, {"Q1", "Q8"}),
+    ("update_status", field("status", RETRY), {"Q7", "Q8", "Q6"}),
+    ("update_status", field("failures", 7), {"Q6"}),
+    ("update_status", field("finished_at", None), {"Q10"}),
+    ("update_status", field("result", None), {"Q11", "Q7", "Q8"}),
+    ("update_status", field("lease", Lease("a", 1, "", 1.0)), {"Q4"}),
+    ("cancel", raises, {"Q7", "Q8"}),
+    ("cancel", field("error", "other"), {"Q11"}),
+    ("requeue", raises, {"Q7", "Q8"}),
+    ("requeue", field("failures", 1), {"Q6"}),
+    ("requeue", field("status", FAILED), {"Q6"}),
+    ("extend_lease", raises, {"Q5"}),
+    ("extend_lease", lease_field(expires_at=later), {"Q5"}),
+    ("extend_lease", lease_field(token=other_token), {"Q4"}),
+    ("extend_many", raises, {"Q8"}),
+    ("extend_many", without_last, {"Q8"}),
+    ("exchange", raises, {"Q8"}),
+    ("exchange", none, {"Q8"}),
+    ("exchange", no_error, {"Q4", "Q8"}),
+    ("exchange", fewer_answers, {"Q8"}),
+    ("exchange", no_deliveries, {"Q1", "Q2"}),
+    ("purge", raises, {"Q10"}),
+    ("purge", one_more, {"Q10"}),
+    ("get_job", raises, {"Q1", "Q8"}),
+    ("get_job", none, {"Q1", "Q10"}),
+    ("get_job", field("priority", 5), {"Q11"}),
+    ("list_jobs", raises, {"Q9"}),
+    ("list_jobs", none, {"Q9"}),
+    ("list_jobs", reversed_list, {"Q9"}),
+    ("list_jobs", without_last, {"Q9"}),
+    ("list_jobs", twice_the_first, {"Q9"}),
+    ("list_jobs", field("status", FAILED), {"Q9"}),
+    ("counts", raises, {"Q9"}),
+    ("counts", counts_wrong, {"Q9"}),
+    ("counts", counts_without, {"Q9"}),
+    ("counts", none, {"Q9"}),
+    ("stats", raises, {"Q9"}),
+    ("stats", stats_field("ready", lambda n: n + 1), {"Q9"}),
+    ("stats", stats_field("quarantined", lambda n: n + 1), {"Q13"}),
+    ("stats", stats_field("oldest_ready_age_s", lambda age: 1e6), {"Q9"}),
+    ("stats", stats_field("counts", lambda counts: {**counts, FAILED: 9}), {"Q9"}),
+    ("workers", raises, {"W8"}),
+    ("workers", emptied, {"W8"}),
+    ("quarantined", raises, {"Q13"}),
+    ("quarantined", emptied, {"Q13"}),
+    ("progress", emptied, {"D5"}),
+    ("schedule_cursor", text, {"S2"}),
+    ("advance_schedule", negated, {"S2"}),
+    ("advance_schedule", raises, {"S2"}),
+]
+
+
+VERBS = sorted({verb for verb, _, _ in WRONG} | {"count", "announce", "record_progress"})
+
+
+def saboteur(target, wrong):
+    """A MemoryQueue whose verb acts rightly and answers its caller wrongly; verbs that use it get the right answer."""
+
+    def made(verb):
+        right = getattr(MemoryQueue, verb)
+
+        def act(self, *args, **more):
+            self.depth += 1
+            try:
+                answer = right(self, *args, **more)
+            finally:
+                self.depth -= 1
+            return wrong(answer, self) if verb == target and self.depth == 0 else answer
+
+        return act
+
+    return type(f"Wrong_{target}", (MemoryQueue,), {"depth": 0, **{verb: made(verb) for verb in VERBS}})
+
+
+@pytest.mark.parametrize(
+    ("verb", "wrong", "promises"), WRONG, ids=[f"{verb}: {wrong.__name__}" for verb, wrong, _ in WRONG]
+)
+def test_a_wrong_answer_is_found_blamed_and_told_truly(verb, wrong, promises):
+    queue = saboteur(verb, wrong)
+    with pytest.raises(ContractViolation) as caught:
+        verify(lambda clock: queue(clock=clock), max_examples=60)
+    violation = caught.value
+    assert violation.promise in promises, str(violation)
+    program = violation.program
+    made = next(line for line in program.splitlines() if line.startswith("queue = "))
+    program = program.replace(made, "queue = make_queue(clock)")
+    with pytest.raises(Exception, match=r"\S"):  # an assertion, or what a right queue does not raise
+        exec(compile(program, "program", "exec"), {"make_queue": lambda clock: queue(clock=clock)})
+    exec(compile(program, "program", "exec"), {"make_queue": memory_store})
