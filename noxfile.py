@@ -77,6 +77,14 @@ def torture(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def cron(session: nox.Session) -> None:
+    """Cron against an independent oracle: every minute of three years in ten zones; about a minute of CPU a zone."""
+    install(session, "test")
+    where = "property_tests/test_schedule_properties.py"
+    session.run("pytest", "-n", "2", "-k", "three_years", where, *session.posargs, env={"ORCH_CRON_FULL": "1"})
+
+
+@nox.session(default=False)
 def coverage(session: nox.Session) -> None:
     """Branch coverage of orch, worker processes included; fails below the bound in pyproject.toml."""
     install(session, "test")
