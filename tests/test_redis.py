@@ -599,6 +599,26 @@ class TestQuarantine:
             assert queue.dequeue().id == "b"
         assert [(q.job_id, q.raw) for q in queue.quarantined()] == [("a", raw)]
 
+    @pytest.mark.promise("Q13")
+    @pytest.mark.parametrize("name", ["started_at", "not_before", "attempts", "status"])
+    def test_a_broken_name_in_the_head_stops_no_script(self, server, queue, name):
+        queue.enqueue_many([new_job("a"), new_job("b"), new_job("c")])
+        leases = [queue.dequeue(lease_s=1).lease for _ in range(2)]
+        key = f"{queue.key_prefix}:jobs"
+        for id in "abc":
+            raw = server.client.hget(key, id)
+            server.client.hset(key, id, raw.replace(f'"{name}"'.encode(), f'"{name[::-1]}"'.encode()))
+        queue._clock.advance(1)
+        for act in (
+            lambda: queue.update_status("a", SUCCESS, lease=leases[0]),
+            lambda: queue.cancel("c"),
+            queue.dequeue,
+        ):
+            with suppress(UnreadableRecord):
+                act()
+        assert queue.count() + len(queue.quarantined()) == 3
+        assert queue.dequeue() is None
+
     @pytest.mark.parametrize("script", ["quarantine", "restore"])
     def test_a_record_that_somebody_settled_meanwhile_is_left_alone(self, server, queue, script):
         queue.enqueue(new_job("a"))

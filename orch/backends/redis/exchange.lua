@@ -69,9 +69,9 @@ if reports > 0 or (n > 0 and next_us <= now) then
         settled[id] = true
         local started, not_before, keeps = 'null', 'null', reported == 't' or reported == 'p'
         if from ~= 'r' then
-          not_before = match(sub(raw, 1, m[HEAD_LEN]), ',"not_before":(.-),"error":$')
+          not_before = match(sub(raw, 1, m[HEAD_LEN]), ',"not_before":(.-),"error":$') or 'null'
         elseif reported ~= 'p' then
-          started = match(raw, '"started_at":(.-),"finished_at":')
+          started = match(raw, '^"started_at":(.-),"finished_at":', 27) or 'null'
         end
         local error_at = m[HEAD_LEN] + 1
         local comma = error_at + m[ERROR_LEN]
@@ -134,7 +134,7 @@ if reports > 0 or (n > 0 and next_us <= now) then
         m[CRASHES] = crashes
         leave(id, m)
         if crashes > tonumber(ARGV[7]) then
-          local started, error = match(raw, '"started_at":(.-),"finished_at":'), ARGV[9] .. crashes .. ARGV[10]
+          local started, error = match(raw, '^"started_at":(.-),"finished_at":', 27) or 'null', ARGV[9] .. crashes .. ARGV[10]
           local tail = error .. sub(raw, error_at + m[ERROR_LEN])
           m[PLACE], m[ERROR_LEN] = 'f', #error
           enter(id, m, 'r', started, instant, 'null', tail)
