@@ -245,3 +245,105 @@ def test_a_wrong_answer_is_found_blamed_and_told_truly(verb, wrong, promises):
     with pytest.raises(Exception, match=r"\S"):  # an assertion, or what a right queue does not raise
         exec(compile(program, "program", "exec"), {"make_queue": lambda clock: queue(clock=clock)})
     exec(compile(program, "program", "exec"), {"make_queue": memory_store})
+
+
+# -- what is wrong with the store, not with an answer ------------------------------------------------------------------
+
+
+class Reopened:
+    """A store in memory that is opened again by copying what the old queue kept, but for one thing."""
+
+    def __init__(self, forgets: str) -> None:
+        self.forgets = forgets
+
+    def __call__(self, clock):
+        return MemoryQueue(clock=clock)
+
+    def reopen(self, queue):
+        if self.forgets == "everything":
+            return MemoryQueue(clock=queue._clock)
+        if self.forgets == "leases":
+            for entry in queue._entries.values():
+                entry.job.lease = None
+        elif self.forgets == "tokens":
+            queue._token = 0
+        elif self.forgets == "settled":
+            for entry in queue._entries.values():
+                entry.settled = None
+        elif self.forgets == "to open":
+            raise OSError("no such file")
+        return queue
+
+
+@pytest.mark.parametrize(
+    ("forgets", "promises"),
+    [
+        ("everything", {"Q14"}),
+        ("leases", {"Q14"}),
+        ("tokens", {"Q14", "Q4"}),
+        ("settled", {"Q14"}),
+        ("to open", {"Q14"}),
+    ],
+)
+def test_what_is_forgotten_by_opening_again_is_found(forgets, promises):
+    with pytest.raises(ContractViolation) as caught:
+        verify(Reopened(forgets), max_examples=100)
+    assert caught.value.promise in promises
+    assert "make_queue.reopen(queue)" in caught.value.program
+    verify(Reopened("nothing"), max_examples=5)
+
+
+class LossyCrowd(MemoryQueue):
+    """Q10: a purge of more than a slice leaves the rest."""
+
+    def _purge(self, older_than_s):
+        rest = self._finished[1000:]
+        del self._finished[1000:]
+        removed = super()._purge(older_than_s)
+        self._finished += rest
+        return removed
+
+
+class Shortened(MemoryQueue):
+    """Q9: a list ends at a hundred."""
+
+    def _list(self, status, limit):
+        return super()._list(status, min(limit, 100))
+
+
+class OneSliceOfReports(MemoryQueue):
+    """Q8: more reports than a slice are not answered."""
+
+    def exchange(self, reports, n, worker_id="", **more):
+        return super().exchange(reports[:1000], n, worker_id, **more)
+
+
+class OneSliceOfExtensions(MemoryQueue):
+    """Q8: more extensions than a slice are not answered."""
+
+    def extend_many(self, leases, lease_s=None):
+        return super().extend_many(leases[:1000], lease_s)
+
+
+class OneSliceOfDeliveries(MemoryQueue):
+    """Q2: no more than a slice is delivered."""
+
+    def dequeue_many(self, n, worker_id="", **more):
+        return super().dequeue_many(min(n, 1000), worker_id, **more)
+
+
+@pytest.mark.parametrize(
+    "queue",
+    [LossyCrowd, Shortened, OneSliceOfReports, OneSliceOfExtensions, OneSliceOfDeliveries],
+    ids=lambda cls: cls.__name__,
+)
+def test_what_goes_wrong_with_many_jobs_only_is_found(queue):
+    with pytest.raises(ContractViolation) as caught:
+        verify(lambda clock: queue(clock=clock), max_examples=60)
+    violation = caught.value
+    assert violation.promise == queue.__doc__.partition(":")[0], str(violation)
+    made = next(line for line in violation.program.splitlines() if line.startswith("queue = "))
+    program = compile(violation.program.replace(made, "queue = make_queue(clock)"), "program", "exec")
+    with pytest.raises(AssertionError):
+        exec(program, {"make_queue": lambda clock: queue(clock=clock)})
+    exec(program, {"make_queue": memory_store})

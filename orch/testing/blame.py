@@ -234,8 +234,8 @@ def fields(run: Run, expected: ModelJob, actual: Any, verb: str) -> Blame:
     if "status" in differ:
         should, is_ = differ["status"]
         return _status(expected, should, is_), said
-    if "crashes" in differ and "attempts" not in differ and expected.cause == "lost lease":
-        return "Q6", said
+    if "crashes" in differ and expected.cause != "lost lease" and 0 < expected.expires <= run.model.now:
+        return "Q5", f"{said}: its lease had expired, but only a dequeue takes it back"
     for name in ("lease", "attempts", "failures", "crashes"):
         if name in differ:
             return _lease(*differ[name]) if name == "lease" else "Q6", said

@@ -146,10 +146,10 @@ class Run:
         if values is None:
             return False
         model = self.model
+        place = model.place(values[0]) if self.culprits is not None and op.on_job else 0
         expected = op.step(model, *values) if self.coverage is None else self._covered(op, values)
         self.steps.append((op, args))
         if self.culprits is not None:
-            place = model.place(values[0]) if op.on_job else 0
             self.culprits.append(idle(op, expected, place=place, leased=self.leased, silent=model.silent))
         try:
             actual = op.call(self, *values)

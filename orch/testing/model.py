@@ -24,6 +24,7 @@ PLACES = ("absent", "ready", "delayed", "due", "running", "expired", "success", 
 ABSENT, READY, DELAYED, DUE, HELD, EXPIRED, DONE, DEAD, UNREAD, QUARANTINED = range(len(PLACES))
 
 GONE_US = 20_000_000  # a worker that did not beat for longer is gone (W8)
+NEVER = 1 << 62
 RECLAIM_MAX = 100  # expired leases that one dequeue takes back (Q5)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -122,6 +123,8 @@ class Model:
 
     __slots__ = (
         "cursors",
+        "first_due",
+        "first_end",
         "jobs",
         "lease_us",
         "leases",
@@ -147,6 +150,7 @@ class Model:
         self.seq = 0
         self.ticket = 0
         self.token = 0
+        self.first_due = self.first_end = NEVER  # not later than the first delayed job and the first end of a lease
         self.quarantine: dict[str, bytes] = {}
         self.workers: dict[str, list[Any]] = {}  # id -> [last beat, announced values or None if not known]
         self.cursors: dict[str, str] = {}
@@ -163,6 +167,7 @@ class Model:
         twin.seq, twin.ticket, twin.token = self.seq, self.ticket, self.token
         twin.quarantine, twin.cursors = dict(self.quarantine), dict(self.cursors)
         twin.workers = {id: list(row) for id, row in self.workers.items()}
+        twin.first_due, twin.first_end = self.first_due, self.first_end
         twin.refused = {id: list(rows) for id, rows in self.refused.items()}
         twin.purged, twin.turned_back, twin.silent = set(self.purged), self.turned_back, self.silent
         return twin
@@ -204,7 +209,7 @@ class Model:
             self.seq += 1
             job = self.jobs[job_id] = ModelJob({**fields, "lease": None}, stamp, self.seq)
             if due is not None and due > self.now:
-                job.due = due
+                self._delay(job, due)
             else:
                 self._make_ready(job)
         return new
@@ -215,20 +220,27 @@ class Model:
         job.ready = self.now
         job.due = None
 
+    def _delay(self, job: ModelJob, due: int) -> None:
+        job.due = due
+        self.first_due = min(self.first_due, due)
+
     def promote(self) -> None:
         now = self.now
+        if now < self.first_due:
+            return
         due = [job for job in self.jobs.values() if job.due is not None and job.due <= now]
         if len(due) > 1:
             due.sort(key=lambda job: (job.due, job.seq))
         for job in due:
             self._make_ready(job)
             job.cause = "promoted"
+        self.first_due = min([job.due for job in self.jobs.values() if job.due is not None], default=NEVER)
 
     def reclaim(self) -> None:
         now = self.now
-        lost = [job for job in self.jobs.values() if job.token and job.expires <= now]
-        if not lost:
+        if now < self.first_end:
             return
+        lost = [job for job in self.jobs.values() if job.token and job.expires <= now]
         lost.sort(key=lambda job: (job.expires, job.token))
         readable = [job for job in lost if self._read(job)]
         for job in readable[:RECLAIM_MAX]:
@@ -245,6 +257,7 @@ class Model:
                 fields["status"] = PENDING
                 fields["started_at"] = None
                 job.cause = "lost lease"
+        self.first_end = min([job.expires for job in self.jobs.values() if job.token], default=NEVER)
 
     def _finish(self, job: ModelJob) -> None:
         job.finished = self.now
@@ -278,9 +291,10 @@ class Model:
                 self.token = max(self.token + 1, self.now)
                 best.token = self.token
                 best.expires = self.now + lease_us
+                self.first_end = min(self.first_end, best.expires)
                 fields["lease"] = ModelLease(fields["id"], self.token, worker_id, best.expires)
             else:
-                best.expires = 1 << 62
+                best.expires = NEVER
             delivered.append(best)
         return delivered
 
@@ -346,8 +360,9 @@ class Model:
         fields["started_at"] = None
         job.cause = "retried"
         if delay_us:
-            job.due = self.now + delay_us
-            fields["not_before"] = text_of(job.due)
+            due = self.now + delay_us
+            self._delay(job, due)
+            fields["not_before"] = text_of(due)
         else:
             fields["not_before"] = None
             self._make_ready(job)

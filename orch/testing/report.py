@@ -238,14 +238,21 @@ class Script:
         job = "Job(f'm{n}', 'd.yaml', 't', None, JobStatus.PENDING, '2027-01-15T08:00:00+00:00')"
         return f"queue.enqueue_many([{job} for n in range({n})])"
 
-    def crowd_settled(self, status: JobStatus, leases: list[Lease]) -> str:
+    def crowd_settled(self, status: JobStatus) -> str:
         self.imports.add("Report")
-        report = f"Report(job.id, JobStatus.{status.name}, lease=job.lease)"
-        return f"queue.exchange([{report} for job in crowd[-{len(leases)} :]], 0)"
+        self._held()
+        return f"queue.exchange([Report(job.id, JobStatus.{status.name}, lease=job.lease) for job in held], 0)"
 
-    def crowd_extended(self, leases: list[Lease], lease_s: float | None) -> str:
-        more = "" if lease_s is None else f", {lease_s!r}"
-        return f"queue.extend_many([job.lease for job in crowd[-{len(leases)}:]]{more})"
+    def crowd_extended(self, lease_s: float | None) -> str:
+        self._held()
+        return f"queue.extend_many([job.lease for job in held]{'' if lease_s is None else f', {lease_s!r}'})"
+
+    def _held(self) -> None:
+        """Those of the crowd whose lease is still the current one."""
+        self.lines.append(
+            "tokens = {job.id: job.lease.token for job in queue.list_jobs(JobStatus.RUNNING, limit=2000)}"
+        )
+        self.lines.append("held = [job for job in crowd if tokens.get(job.id) == job.lease.token]")
 
     def die(self, id: str, verb: str, place: int, lease: Lease | None) -> str:
         calls = {
@@ -341,7 +348,7 @@ def _statement(script: Script, op: Operation, text: str, actual: Any) -> list[st
             lines.append(f"answer = {name}")
         return lines
     if op.name == "crowd taken":
-        return [f"crowd = {text}"]
+        return [f"crowd {'+=' if 'crowd = ' in ' '.join(script.lines) else '='} {text}"]
     if op.name == "dequeue_many" and actual:
         names = [script.name(job) for job in actual]
         return [*lines, f"{', '.join(names)}{',' if len(names) == 1 else ''} = {text}"]
@@ -412,7 +419,8 @@ def claim(script: Script, run: Run, op: Operation, text: str, violation: Violati
         lines = [text] if op.name == "open again" else []
         listed = actual if isinstance(actual, Exception) else actual[1]
         if not run.same_jobs(jobs, listed):
-            return [*lines, *_about_list("queue.list_jobs()", run, jobs, listed, why)]
+            every = "queue.list_jobs()" if len(jobs) <= 100 else "queue.list_jobs(limit=2000)"
+            return [*lines, *_about_list(every, run, jobs, listed, why)]
         return [*lines, "queue.list_jobs()", f"assert queue.counts() == {code(counts)}, {why}"]
     if op.name == "list_jobs":
         return _about_list(text, run, expected, actual, why)
@@ -422,9 +430,10 @@ def claim(script: Script, run: Run, op: Operation, text: str, violation: Violati
             text,
             *_about_list("queue.list_jobs()", run, jobs, actual[2] if isinstance(actual, tuple) else actual, why),
         ]
-    if op.name.startswith("crowd ") and op.name != "crowd taken":
+    if op.name in ("crowd settled", "crowd extended"):
         return [
             f"answers = {text}{'[0]' if op.name == 'crowd settled' else ''}",
+            f"assert len(answers) == {expected}, {why}",
             f"assert not any(isinstance(answer, Exception) for answer in answers), {why}",
         ]
     if op.name in ("dequeue_many", "crowd taken"):
@@ -498,6 +507,8 @@ def _about_exchange(text: str, run: Run, expected: Any, actual: Any, why: str) -
     lines = [f"answers, jobs = {text}"]
     if not isinstance(actual, tuple):
         return lines
+    if len(actual[0]) != len(answers):
+        return [*lines, f"assert len(answers) == {len(answers)}, {why}"]
     for n, ((_, _, should), is_) in enumerate(zip(answers, actual[0], strict=False)):
         if isinstance(should, type):
             if not isinstance(is_, should):

@@ -238,7 +238,7 @@ def minimal(machine: QueueMachine, store: Store, failure: Failure) -> Failure:
 
     while _pass(machine, lambda: best.steps, try_):
         pass
-    if _shorter(machine, store, best.steps, try_):
+    if not _in_a_crowd(best.steps) and _shorter(machine, store, best.steps, try_):
         while _pass(machine, lambda: best.steps, try_):
             pass
     best.runs = failure.runs
@@ -255,11 +255,18 @@ def blame(machine: QueueMachine, store: Store, failure: Failure) -> None:
             run.do(op, args)
     except Violation as violation:
         for (op, _), promise in zip(run.steps[:-1], run.culprits, strict=False):
+            if op.code == "Q" and violation.promise == "Q2" and run.steps[-1][0].code == "s":
+                continue  # it promoted what was due, which is a matter of order
             if promise is not None and promise != violation.promise:
                 sentence = f"{op.name} should have changed nothing; then {violation.sentence}"
                 failure.violation = Violation(promise, sentence, violation.expected, violation.actual)
     finally:
         run.close()
+
+
+def _in_a_crowd(steps: Sequence[Step]) -> bool:
+    """Does a run of these steps take long, because of many jobs?"""
+    return any(op.code == "C" for op, _ in steps)
 
 
 def _size(steps: Sequence[Step]) -> tuple[int, int]:
@@ -285,7 +292,7 @@ def _pass(machine: QueueMachine, now: Callable[[], list[Step]], try_: Callable[[
             break
         size //= 2
     # pairs, which only together are needless
-    if len(now()) <= 16:
+    if len(now()) <= 16 and not _in_a_crowd(now()):
         first = 0
         while first < len(now()):
             second = first + 1
