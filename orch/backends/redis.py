@@ -47,7 +47,7 @@ from orch.queue import LEASE_S, MAX_CRASHES, RECLAIM_MAX, SLICE_MAX, SWEEP_S
 
 PREFIX = "orch:queue"
 VERSION_MIN = (6, 2)
-PURGE_SLICE = 250  # jobs a step: a millisecond or two of the server's time (Q10)
+PURGE_SLICE = 150  # jobs a step: about a millisecond of the server's time (Q10)
 _PURGE_LARGE = 25  # as so many counts one with a record over 32 KiB
 _BLOCK_SHARE = 0.8  # of the socket time-out, that a blocking wait may last
 _BEAT_APART_S = 0.5
