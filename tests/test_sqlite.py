@@ -587,11 +587,19 @@ def test_of_processes_that_enqueue_the_same_ids_one_is_told_of_each_that_it_is_n
 
 
 WAITER = """
+import threading, time
 from orch.backends import base, sqlite
 base.SWEEP_S = sqlite.SWEEP_S = 1e6  # the sweep would find it too
 queue = sqlite.SqliteQueue(sys.argv[1])
-job = queue.dequeue("w", wait_s=50)
-print(job and job.id)
+
+def tell():
+    while not queue._file.waiting:
+        time.sleep(0.001)
+    print("waits", flush=True)
+
+threading.Thread(target=tell, daemon=True).start()
+job = queue.dequeue("w", wait_s=1e6)
+print(job.id)
 queue.close()
 """
 
@@ -599,11 +607,15 @@ queue.close()
 @pytest.mark.real
 @pytest.mark.promise("Q2")
 def test_a_waiting_process_is_given_the_job_that_another_one_enqueues(path, queue):
-    team = Team(WAITER, 1, path)
-    thread = threading.Thread(target=lambda: queue.enqueue(new_job("a")))
-    thread.start()
-    assert team.run() == ["a\n"]
-    thread.join()
+    with subprocess.Popen(
+        [sys.executable, "-c", "import sys\n" + WAITER, str(path)], stdout=subprocess.PIPE, text=True
+    ) as waiter:
+        assert waiter.stdout.readline() == "waits\n"
+        queue.enqueue(new_job("a"))
+        try:
+            assert waiter.communicate(timeout=60)[0] == "a\n"
+        finally:
+            waiter.kill()
 
 
 FORKS = """
@@ -849,7 +861,7 @@ def until_waiting(queue, n):
 
 @pytest.mark.promise("Q2")
 def test_waiting_threads_are_woken_by_their_own_process(patient):
-    threads = [threading.Thread(target=patient._wait, args=(1e6,)) for _ in range(3)]
+    threads = [threading.Thread(target=patient._wait, args=(1e6,), daemon=True) for _ in range(3)]
     for thread in threads:
         thread.start()
     until_waiting(patient, 3)
@@ -888,7 +900,7 @@ def test_closing_ends_the_waits_of_other_threads(patient):
             patient._wait(1e6)
         ends.append("refused")
 
-    thread = threading.Thread(target=wait)
+    thread = threading.Thread(target=wait, daemon=True)
     thread.start()
     until_waiting(patient, 1)
     patient.close()
@@ -997,6 +1009,15 @@ def test_the_time_since_the_last_reading_counts_within_a_boot_also_over_a_restar
 
 
 @pytest.mark.promise("Q5")
+def test_within_a_boot_the_time_does_not_go_back_whatever_the_uptime_says(machine, queue):
+    queue.enqueue_many(new_jobs(2))
+    first = queue.dequeue(lease_s=60)
+    machine.uptime -= 900_000  # as on processors that do not agree
+    machine.wall += 3_600_000_000
+    assert queue.dequeue(lease_s=60).lease.expires_at == first.lease.expires_at
+
+
+@pytest.mark.promise("Q5")
 def test_without_a_boot_id_an_uptime_that_would_turn_the_time_back_is_a_new_boot(queue, monkeypatch):
     machine = Fake(boot_id="", uptime=500_000_000).install(monkeypatch)
     queue.enqueue_many(new_jobs(2))
@@ -1019,7 +1040,7 @@ def test_tokens_grow_also_if_the_store_is_opened_with_another_clock(machine, pat
     with closing(SqliteQueue(path)) as queue:
         queue.enqueue_many(new_jobs(3))
         first = queue.dequeue()
-    with closing(SqliteQueue(path, clock=FakeClock(5.0))) as queue:
+    with closing(SqliteQueue(path, clock=FakeClock(4e9))) as queue:
         second = queue.dequeue()
     with closing(SqliteQueue(path)) as queue:
         third = queue.dequeue()

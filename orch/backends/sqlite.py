@@ -429,11 +429,7 @@ def _judge(path: Path, application_id: int, version: int, tables: int) -> bool:
 
 
 def _never_close(db: sqlite3.Connection) -> None:
-    """Keep a connection open till the process ends, because closing it would harm others.
-
-    In a forked child it belongs to the parent. On a file that was moved away, SQLite would delete the -wal file that
-    stands at the old name, which may be a new database's.
-    """
+    """Keep a connection open till the process ends: in a forked child it is the parent's, and closing it harms both."""
     with suppress(ImportError):
         import ctypes
 
@@ -538,13 +534,9 @@ class _File:
 
     def _drop(self) -> None:
         db, self._db = self._db, None
-        if db is None:
-            return
-        if self._in_place():
+        if db is not None:
             with suppress(sqlite3.Error):
-                db.close()
-        else:
-            _never_close(db)
+                db.close()  # of a file that was moved away, SQLite leaves alone the -wal file that has its name now
 
     def _open(self, *, create: bool) -> sqlite3.Connection:
         path = self.path
