@@ -32,7 +32,7 @@ if reports > 0 or (n > 0 and next_us <= now) then
     local raws, settled = call('HMGET', JOBS, unpack(asked, 5)), {}
     for i = 5, #asked do
       local id, at = asked[i], 5 + 7 * (done + 1)
-      local under, reported, error, result, delay_s = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5]
+      local under, reported, error, result, delay_s = unpack(ARGV, at + 1, at + 5)
       local meta, raw = found[i], raws[i - 4]
       if settled[id] then
         flush()
@@ -134,7 +134,8 @@ if reports > 0 or (n > 0 and next_us <= now) then
         m[CRASHES] = crashes
         leave(id, m)
         if crashes > tonumber(ARGV[7]) then
-          local started, error = match(raw, '^"started_at":(.-),"finished_at":', 27) or 'null', ARGV[9] .. crashes .. ARGV[10]
+          local started = match(raw, '^"started_at":(.-),"finished_at":', 27) or 'null'
+          local error = ARGV[9] .. crashes .. ARGV[10]
           local tail = error .. sub(raw, error_at + m[ERROR_LEN])
           m[PLACE], m[ERROR_LEN] = 'f', #error
           enter(id, m, 'r', started, instant, 'null', tail)

@@ -1,4 +1,5 @@
--- The newest jobs. ARGV 3 which key is the list of their state, or '' for all four; 4 how many at most. Answers meta \n record, or X, of each.
+-- The newest jobs. ARGV 3 which key is the list of their state, or '' for all four; 4 how many at most. Answers meta
+-- \n record, or X, of each.
 -- include prelude
 -- include job
 local limit = tonumber(ARGV[4])

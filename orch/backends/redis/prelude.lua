@@ -36,12 +36,11 @@
 -- outlive a script, and it charges each call of a script for every function that it makes and for every variable
 -- around which one is closed. So what must be fast is flat, and what is rare makes its functions when it comes to it.
 --
--- The fields of meta. PLACE: l in pending, z in ready, d in delayed, r running, s success, f failed. ESEC, ENUM: score
--- and start of the member in a list. LEN, HEAD_LEN, ERROR_LEN, RESULT_LEN: bytes of the record, its head, its error, its result.
--- ATTEMPTS, FAILURES, CRASHES, PRIORITY, RETRIES (at most). TICKET. AT: when it took its ticket (us), or the due
--- microseconds of a delayed job. SETTLED: the pair of Q8. FLAG: p if it has progress, b if it is
--- final and large. TOKEN, EXPIRES, WORKER: of its
--- lease. A field that says nothing is - (WORKER: empty).
+-- The fields of meta. PLACE: l in pending, z in ready, d in delayed, r running, s success, f failed. ESEC, ENUM:
+-- score and start of the member in a list. LEN, HEAD_LEN, ERROR_LEN, RESULT_LEN: bytes of the record, its head, its
+-- error, its result. ATTEMPTS, FAILURES, CRASHES, PRIORITY, RETRIES (at most). TICKET. AT: when it took its ticket
+-- (us), or the due microseconds of a delayed job. SETTLED: the pair of Q8. FLAG: p if it has progress, b if it is
+-- final and large. TOKEN, EXPIRES, WORKER: of its lease. A field that says nothing is - (WORKER: empty).
 local call, match, sub, format, concat = redis.call, string.match, string.sub, string.format, table.concat
 local now_s, now_us = ARGV[1], ARGV[2]  -- the clock that was handed in, as seconds and microseconds; or empty
 if now_s == '' then
