@@ -143,6 +143,7 @@ def test_a_cut_ends_with_a_whole_command_and_never_before_what_was_synced():
     assert _whole_commands(io.BytesIO(log), 0, second + 3) == second
     assert _whole_commands(io.BytesIO(log), 0, second + 4) == second, "a line end within a command"
     assert _whole_commands(io.BytesIO(log), 0, second) == second
+    assert _whole_commands(io.BytesIO(log), 0, 6) == 0
     assert _whole_commands(io.BytesIO(log), first, second + 3) == second
     assert _whole_commands(io.BytesIO(log), first, second - 1) == first
     assert _whole_commands(io.BytesIO(log), second, second + 3) == second

@@ -110,7 +110,7 @@ class Proxy:
         self._ask(hold)
 
     def freeze_replies(self) -> None:
-        """From the return on no client gets a byte until `drop_all`: requests still pass."""
+        """What the server answers from the return on reaches nobody, until `drop_all`; requests still pass."""
         self._ask(lambda: setattr(self, "_frozen", True))
 
     def drop_all(self) -> int:
@@ -279,7 +279,7 @@ class Proxy:
     def _may_send(self, side: _Side) -> bool:
         if not side.out or side.release_at > time.monotonic():
             return False
-        return not self._isolated(side) and (side.to_server or not self._frozen)
+        return not self._isolated(side)
 
     def _isolated(self, side: _Side) -> bool:
         return self._held.get(side.link.lane, 0.0) > time.monotonic()

@@ -324,7 +324,8 @@ def _whole_commands(file: BinaryIO, synced: int, end: int) -> int:
     tail = file.read(end - start + 1)
     if len(tail) <= end - start:  # nothing comes after it
         return end
-    return max(synced, start + tail.rfind(b"\r\n*") + 2)
+    at = tail.rfind(b"\r\n*")
+    return synced if at < 0 else start + at + 2
 
 
 def _number(path: Path) -> int:

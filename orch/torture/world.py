@@ -20,7 +20,7 @@ from typing import NamedTuple, Self
 
 from orch.backends import safe_url
 from orch.checks import INT_MAX
-from orch.errors import InvalidInput, NotSupported
+from orch.errors import InvalidInput, NotSupported, OrchError
 from orch.history import RecordingQueue
 from orch.job import Job, JobStatus
 from orch.page import Sample
@@ -383,7 +383,8 @@ class World:
         with suppress(NotSupported):
             self.seen.unseen = tuple(sorted(workers - {info.id for info in judge.workers()}))
         for job in jobs:
-            judge.cancel(job.id)
+            with suppress(OrchError):  # a queue that lost it shows in the verdict
+                judge.cancel(job.id)
 
     def stop(self) -> None:
         """SIGTERM to the workers; who does not end is killed."""
