@@ -151,6 +151,12 @@ def test_a_missing_folder_is_refused_by_its_name(tmp_path):
 
 
 @pytest.mark.promise("Q15")
+def test_a_path_that_the_system_refuses_is_an_error_with_its_reason(tmp_path):
+    with pytest.raises(BackendUnavailable, match="name too long"):
+        SqliteQueue(tmp_path / ("x" * 400))
+
+
+@pytest.mark.promise("Q15")
 def test_a_folder_is_no_file(tmp_path):
     with pytest.raises(BackendUnavailable, match="not a regular file"):
         SqliteQueue(tmp_path)
@@ -418,6 +424,17 @@ def test_what_goes_wrong_in_the_middle_of_a_step_undoes_all_of_it(queue, monkeyp
         queue.exchange([Report("j0", SUCCESS)], 0)
     assert (queue.stats().counts, queue.list_jobs()) == (before[0].counts, before[1])
     check_books(queue)
+
+
+@pytest.mark.promise("Q14")
+@pytest.mark.parametrize("name", ["begin", "commit"])
+def test_a_step_whose_end_fails_has_changed_nothing(queue, monkeypatch, name):
+    monkeypatch.setitem(backend._SQL, name, "COMMIT NONSENSE")
+    with pytest.raises(BackendUnavailable, match="syntax error"):
+        queue.enqueue(new_job("a"))
+    monkeypatch.undo()
+    assert queue.count() == 0
+    assert queue.enqueue(new_job("a"))
 
 
 FULL_DISK = """
@@ -1256,6 +1273,18 @@ def test_a_job_that_was_garbled_and_purged_meanwhile_is_not_found(path, queue, m
     check_books(queue)
 
 
+@pytest.mark.promise("Q13")
+def test_a_job_that_could_not_be_read_and_was_purged_meanwhile_is_none(queue, monkeypatch):
+    queue.enqueue(new_job("a"))
+    queue.plant_record("a", b"{")
+
+    def too_late(step, job_id):
+        raise JobNotFound(job_id)
+
+    monkeypatch.setattr(backend._Step, "find", too_late)
+    assert queue.get_job("a") is None
+
+
 @pytest.mark.promise("Q11")
 def test_reading_a_record_twice_gives_two_values(queue):
     queue.enqueue(new_job("a", params={"p": [1]}, extra={"x": {"y": 1}}))
@@ -1283,6 +1312,17 @@ def test_in_one_exchange_the_second_report_of_a_job_sees_the_first(queue):
     assert [type(answer).__name__ for answer in answers] == ["Job", "Job", "LeaseLost", "Job"]
     assert queue.get_job("a").result == {"n": 1}
     check_books(queue)
+
+
+@pytest.mark.promise("Q9")
+def test_an_operator_ends_a_delayed_job_that_was_due_by_now(path):
+    clock = FakeClock()
+    with closing(SqliteQueue(path, clock=clock)) as queue:
+        queue.enqueue_many([new_job("a", not_before=iso(1_800_000_001_000_000)), new_job("b")])
+        clock.advance(2)
+        assert queue.cancel("a").status is FAILED
+        assert (queue.stats().ready, queue.stats().delayed) == (1, 0)
+        check_books(queue)
 
 
 @pytest.mark.promise("Q4", "Q13")

@@ -339,7 +339,7 @@ class _Stored:
                 finished_at=None if self.finished_us is None else iso(self.finished_us),
                 attempts=attempts,
                 error=None if error is None else error.decode(),
-                result=None if self.result is None else _raw_decode(self.result)[0],
+                result=None if self.result is None else json.loads(self.result),
                 not_before=None if not_before is None else not_before.decode(),
                 failures=failures,
                 crashes=crashes,
@@ -640,6 +640,7 @@ class _Step:
     __slots__ = (
         "_changes",
         "_clock",
+        "_connection",
         "_file",
         "_seen_us",
         "counts",  # how they change; so is `ready` and `quarantined`
@@ -654,7 +655,7 @@ class _Step:
         "token",
     )
 
-    db: sqlite3.Connection
+    db: sqlite3.Cursor
     now: int
     due_us: int | None  # of the first delayed job
     expires_us: int | None  # of the first lease
@@ -666,8 +667,9 @@ class _Step:
     def __enter__(self) -> Self:
         self._file.lock.acquire()
         try:
-            self.db = db = self._file.begin()
-            self._changes = db.total_changes
+            self._connection = self._file.begin()
+            self._changes = self._connection.total_changes
+            self.db = db = self._connection.cursor()  # one for the step: each costs as much as a short statement
             (
                 offset_us,
                 seen_us,
@@ -697,7 +699,7 @@ class _Step:
             self._undo(error)
             return
         try:
-            changed = self.db.total_changes != self._changes
+            changed = self._connection.total_changes != self._changes
             if changed:
                 self.db.execute(
                     _SQL["save"],
@@ -816,7 +818,7 @@ class _Step:
                         finished_at=None,
                         attempts=attempts + 1,
                         error=None if error is None else error.decode(),
-                        result=None if result is None else _raw_decode(result.decode())[0],
+                        result=None if result is None else json.loads(result.decode()),
                         not_before=None,
                         failures=failures,
                         crashes=crashes,
