@@ -36,6 +36,12 @@ def hang(params):
     while True:
         time.sleep(0.01)
 
+@register("hog")
+def hog(params):
+    kept = hold(params["lock"])
+    mark(params)
+    ctypes.PyDLL(None).sleep(1000)  # without giving up the interpreter's lock
+
 @register("hang_once")
 def hang_once(params):
     if current().attempt > 1:
@@ -394,18 +400,42 @@ def test_a_process_is_dead_before_its_job_is_given_back(bench):
     assert worker.returncode == 0
 
 
-def test_a_dead_server_of_a_slot_is_replaced(bench):
-    bench.put("wait_for", max_retries=1)
+@pytest.mark.promise("W1")
+def test_a_job_that_lets_nothing_else_run_still_ends_with_its_worker(bench):
+    bench.put("hog")
+    worker = bench.start("--isolate", "process")
+    bench.until_marked()
+    worker.kill()
+    worker.wait()
+    bench.until_gone()
+
+
+def test_a_job_ends_with_the_server_that_forked_it_and_is_tried_again(bench):
+    bench.put("hang_once", max_retries=1)
     worker = bench.start("--isolate", "process", "--max-jobs", "2")
     bench.until_marked()
-    server = next(int(pid) for pid in children_of(worker.pid))
-    os.kill(server, signal.SIGKILL)
-    bench.until_marked(2)
-    bench.file.touch()
+    os.kill(server_of(worker), signal.SIGKILL)
+    bench.until_gone()
     worker.communicate()
     assert worker.returncode == 0
-    job = bench.queue.get_job("wait_for")
+    job = bench.queue.get_job("hang_once")
     assert (job.status, job.attempts, job.failures) == (JobStatus.SUCCESS, 2, 1)
+
+
+def test_an_idle_server_that_died_costs_no_attempt(bench):
+    worker = bench.start("--isolate", "process", "--max-jobs", "1")
+    first_line(worker)
+    server = server_of(worker)
+    os.kill(server, signal.SIGKILL)
+    until(lambda: Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()[0] == "Z")
+    bench.put("noop")
+    worker.communicate()
+    job = bench.queue.get_job("noop")
+    assert (job.status, job.attempts) == (JobStatus.SUCCESS, 1)
+
+
+def server_of(worker):
+    return int(children_of(worker.pid)[0])
 
 
 def children_of(pid):

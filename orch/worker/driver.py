@@ -126,11 +126,10 @@ class _Driver:
             for _ in self.slots:
                 self.todo.put(None)
             self._flush()
-            if (
-                not self.attempts
-            ):  # else a thread goes on with what was given back: the sooner the process ends the better
+            if not self.attempts:
                 for thread in (beat, claimer, *self.slots):
                     thread.join(1.0)
+            # Else threads go on with what was given back: the sooner the process ends, the better.
 
     def _advance(self, steps: Generator[Step, Any, _T], act: Callable[[Step], Any]) -> _T:
         answer = None

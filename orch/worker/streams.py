@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import sys
 from typing import Any, TextIO
 
@@ -26,28 +25,17 @@ class SteadyStream(io.TextIOBase):
         """Write what can be written; answers as if all had been."""
         try:
             return self._inner.write(text)
-        except (OSError, ValueError) as error:  # a closed file is a ValueError
-            self._forget(error)
+        except (OSError, ValueError):  # a closed file is a ValueError
             return len(text)
 
     def flush(self) -> None:
         """Flush, or drop what cannot be flushed."""
-        try:
+        with contextlib.suppress(OSError, ValueError):
             self._inner.flush()
-        except (OSError, ValueError) as error:
-            self._forget(error)
 
     def close(self) -> None:
         """Flush only: the stream belongs to the worker, not to the workflow that closes it."""
         self.flush()
-
-    def _forget(self, error: OSError | ValueError) -> None:
-        """Nobody will ever read a broken pipe: lead it nowhere, so that what is buffered does not fail at the end."""
-        if isinstance(error, BrokenPipeError):
-            with contextlib.suppress(OSError, ValueError):
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, self._inner.fileno())
-                os.close(nowhere)
 
     def writable(self) -> bool:
         """True."""
