@@ -3,7 +3,7 @@
 import re
 from html.parser import HTMLParser
 
-from orch.page import Figures, Finding, Kill, Run, Sample, depth_chart, lanes_chart, latency_chart, render
+from orch.page import Figures, Finding, Kill, Mark, Run, Sample, depth_chart, lanes_chart, latency_chart, render
 
 SAMPLES = (Sample(0.0, 3, 0, 0, 0), Sample(1.0, 1, 2, 0, 0), Sample(2.0, 0, 0, 2, 1))
 RUNS = (
@@ -42,7 +42,7 @@ class Balanced(HTMLParser):
         pass
 
     def handle_endtag(self, tag):
-        if tag not in ("rect", "line"):
+        if tag not in ("rect", "line", "path"):
             assert self.open.pop() == tag
 
 
@@ -98,3 +98,50 @@ def test_the_latency_chart_counts_every_job_and_marks_the_median():
 
 def test_an_empty_run_still_gives_a_page():
     assert "jobs" in render(figures(samples=(), runs=(), kills=(), latencies_s=(), findings=()))
+
+
+MARKS = (
+    Mark(0.9, 0.9, "kill", "w-1", "kill -9"),
+    Mark(1.0, 1.5, "pause", "w-2", "stopped for 0.5 s"),
+    Mark(0.2, 0.2, "cut", "", "before"),
+    Mark(1.6, 1.9, "store", "", "the server is down"),
+)
+
+
+def test_faults_are_marked_in_the_lane_they_hit_and_those_of_the_store_across_all():
+    chart = lanes_chart(RUNS, (), 2.0, marks=MARKS)
+    assert re.findall(r"class='mark (\w+)'", chart) == ["cut", "store", "kill", "pause"]
+    assert "the server is down at 1.60 s" in chart
+    for words in ("stopped, then continued", "the store in trouble", "a connection cut", "kill -9"):
+        assert words in chart
+    assert "the server is down" in depth_chart(SAMPLES, (), 2.0, marks=MARKS)
+
+
+def test_lanes_can_show_a_part_of_the_time():
+    chart = lanes_chart(RUNS, (), 2.0, start_s=1.05, marks=MARKS)
+    assert chart.count("class='bar") == 2
+    assert re.findall(r"class='mark (\w+)'", chart) == ["store", "pause"]
+    assert ">1.2<" in chart
+    assert ">0.2<" not in chart
+
+
+def test_the_page_shows_what_was_done_and_what_was_broken_if_it_is_told():
+    plain = render(figures())
+    page = render(
+        figures(
+            marks=MARKS,
+            faults=(("kill", 3, "SIGKILL <of a worker>"),),
+            recoveries_s=(0.5, 2.0),
+            window=(0.5, 1.5),
+            witness="Q4: <twice>",
+        )
+    )
+    for words in ("What was done to it", "What was broken first", "was delivered again"):
+        assert words in page
+        assert words not in plain
+    assert "<td><b>kill</b></td><td class='number'>3</td><td>SIGKILL &lt;of a worker&gt;</td>" in page
+    assert "<pre>Q4: &lt;twice&gt;</pre>" in page
+    assert "ran, from 0 to 2 s" in page
+    parser = Balanced()
+    parser.feed(page.replace("<!doctype html>", ""))
+    assert parser.open == []
