@@ -8,6 +8,7 @@ its call. All instants of a history are on one monotonic clock, which the proces
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 import time
@@ -45,11 +46,13 @@ _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 class Op:
     """One operation of one client.
 
-    `op` is the verb: enqueue, dequeue, report, extend, progress, requeue, cancel, purge, get, or another one that a
-    checker passes over. `args` holds what was asked beside the job (priority, max_retries, delay_s, lease_s, status,
-    ...). Instants are nanoseconds; `ret_ns` is None exactly when the outcome is unknown. A dequeue that found
-    nothing is ok with `job` None. `attempt` and `token` name a delivery; a report without either is an operator's
-    act. `value` is the answer, of a refusal `{"error": class, "message": text}`.
+    `op` is the verb: enqueue, dequeue, report, extend, progress, requeue, cancel, purge, get, quarantined, or another
+    one that a checker passes over. `args` holds what was asked beside the job: priority, max_retries and delay_s of
+    an enqueue, lease_s of a dequeue or extension, status and delay_s of a report, older_than_hours of a purge.
+
+    Instants are nanoseconds; `ret_ns` is None exactly when the outcome is unknown. A dequeue that found nothing is ok
+    with `job` None. `attempt` and `token` name a delivery; a report without either is an operator's act. `value` is
+    the answer, of a refusal `{"error": class, "message": text}`.
     """
 
     client: str
@@ -109,10 +112,19 @@ class Op:
         for name, number in (("ret_ns", ret_ns), ("attempt", attempt), ("token", token)):
             if number is not None and type(number) is not int:
                 raise InvalidInput(f"{name} must be a whole number or null, got {checks.shown(number)}")
+        if outcome is not Outcome.REFUSED:
+            for name in _NUMBERS:
+                if name in args and not _is_number(args[name]):
+                    raise InvalidInput(f"{name} in args must be a number, got {checks.shown(args[name])}")
         return cls(client, op, job, args, call_ns, ret_ns, outcome, data.get("value"), attempt, token)
 
 
 _FIELDS = tuple(f.name for f in fields(Op))
+_NUMBERS = ("priority", "max_retries", "delay_s", "lease_s", "wait_s", "older_than_hours")
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is int or (type(value) is float and math.isfinite(value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -437,7 +449,7 @@ class RecordingQueue(PersistentQueue):
         return self._record([_Row("cancel", _name(job_id))], lambda: self.queue.cancel(job_id), _answered)
 
     def purge(self, older_than_hours: float = 24) -> int:
-        row = _Row("purge", args={"older_than_hours": older_than_hours})
+        row = _Row("purge", args=_numbers(older_than_hours=older_than_hours))
         return self._record([row], lambda: self.queue.purge(older_than_hours), _answered)
 
     def get_job(self, job_id: str) -> Job | None:
@@ -511,9 +523,7 @@ class RecordingQueue(PersistentQueue):
         return [_Row("enqueue", job.id, self._enqueue_args(job)) for job in jobs if isinstance(job, Job)]
 
     def _enqueue_args(self, job: Job) -> dict[str, Any]:
-        args: dict[str, Any] = {"max_retries": job.max_retries}
-        if job.priority:
-            args["priority"] = job.priority
+        args = _numbers(max_retries=job.max_retries, priority=job.priority or None)
         if job.not_before is not None:
             with suppress(ValueError, TypeError):  # not an instant: the queue will refuse it
                 delay_s = iso_to_us(job.not_before) / 1_000_000 - self._epoch()
@@ -571,24 +581,25 @@ def _name(job_id: object) -> str:
     return job_id if isinstance(job_id, str) else checks.shown(job_id)
 
 
+def _numbers(**named: object) -> dict[str, Any]:
+    """Arguments that are given; what should be a number and is none goes under a name that no checker reads."""
+    given = {name: value for name, value in named.items() if value is not None}
+    good = {name: value for name, value in given.items() if _is_number(value)}
+    return good | {f"{name}?": checks.shown(value) for name, value in given.items() if name not in good}
+
+
 def _dequeues(n: int, worker_id: str, lease_s: float | None, wait_s: float) -> list[_Row]:
-    args: dict[str, Any] = {"worker": worker_id}
-    if lease_s is not None:
-        args["lease_s"] = lease_s
-    if wait_s:
-        args["wait_s"] = wait_s
+    args = {"worker": worker_id, **_numbers(lease_s=lease_s, wait_s=wait_s or None)}
     return [_Row("dequeue", args=args)] * (n if type(n) is int else 1)
 
 
 def _report(job_id: str, status: JobStatus, lease: Lease | None, delay_s: float | None) -> _Row:
-    args: dict[str, Any] = {"status": _name(status)}
-    if delay_s:
-        args["delay_s"] = delay_s
+    args = {"status": _name(status), **_numbers(delay_s=delay_s or None)}
     return _Row("report", _name(job_id), args, token=lease.token if type(lease) is Lease else None)
 
 
 def _extends(leases: Sequence[Lease], lease_s: float | None) -> list[_Row]:
-    args = {} if lease_s is None else {"lease_s": lease_s}
+    args = _numbers(lease_s=lease_s)
     return [_Row("extend", lease.job_id, args, token=lease.token) for lease in leases if type(lease) is Lease]
 
 

@@ -447,6 +447,14 @@ def test_a_job_that_an_unknown_dequeue_may_hold_is_lost_only_when_its_lease_is_s
     assert not rules([*ops, *[lost_dequeue(4)] * 3], bounded), "four of them use up the budget of lost leases"
 
 
+@pytest.mark.promise("Q1", "Q6")
+def test_an_unknown_dequeue_may_have_used_up_the_budget_of_lost_leases():
+    spec = Spec(lease_s=10, sweep_s=2, max_crashes=1, skew_s=0, drift=0, effect_s=5)
+    ops = [*TAKEN, deq("a", 16, 17, 2), rep("a", "retry", 18, 19, 2), lost_dequeue(20), empty(60, 61)]
+    assert not rules(ops, spec)
+    assert rules([*TAKEN, rep("a", "retry", 4, 5), lost_dequeue(20), empty(60, 61)], spec) == ["lost"]
+
+
 @pytest.mark.promise("Q1")
 def test_a_job_is_lost_only_if_the_queue_was_drained():
     gone = [enq("a", 0, 1), enq("b", 4, 5)]

@@ -68,6 +68,8 @@ def test_an_operation_survives_the_trip_through_its_line():
         ({"client": 7}, "client must be text, got 7"),
         ({"job": 7}, "job must be text or null, got 7"),
         ({"args": []}, "args must be an object"),
+        ({"args": {"priority": "high"}}, "priority in args must be a number, got 'high'"),
+        ({"args": {"delay_s": float("nan")}}, "delay_s in args"),
     ],
 )
 def test_a_bad_operation_is_refused_with_the_value(change, said):
@@ -229,6 +231,29 @@ def test_a_refusal_is_recorded_with_its_error(queue):
         ("get", "refused", "InvalidInput"),
         ("extend", "refused", "LeaseLost"),
     ]
+
+
+@pytest.mark.promise("Q12")
+def test_a_bad_argument_is_recorded_so_that_the_history_can_be_read(tmp_path):
+    monitor = Monitor(every=1)
+    queue = RecordingQueue(MemoryQueue(), path=tmp_path / "h.jsonl", sink=monitor.add_many)
+    for wrong in (
+        lambda: queue.dequeue(lease_s="long"),
+        lambda: queue.dequeue_many("two"),
+        lambda: queue.purge(None),
+        lambda: queue.purge(float("nan")),
+        lambda: queue.update_status(7, "done"),
+        lambda: queue.enqueue("a"),
+    ):
+        with pytest.raises(OrchError):
+            wrong()
+    queue.close()
+    history = History.read(tmp_path / "h.jsonl")
+    assert history.bad == ()
+    assert history[0].args == {"worker": "", "lease_s?": "'long'"}
+    assert {one.outcome.value for one in history} == {"refused"}
+    assert check(history).valid
+    assert monitor.finish().valid
 
 
 class Broken(MemoryQueue):

@@ -78,7 +78,7 @@ class Life:
     settled: bool = False
     final: bool = False  # for certain, at the end
     ready_since: int = NEVER  # it waits to be delivered from then on, and no operation of its own ends that
-    crashes_max: int = 0
+    crashes_max: int = 0  # leases that it can have lost until then
 
     def find(self, rule: str, message: str, *ops: Op, instant: int | None = None) -> None:
         """Keep the first violation of each rule."""
@@ -132,8 +132,8 @@ class Scene:
                     age = round(float(op.args.get("older_than_hours", 0)) * 3600e9)
                     self.purges.append((op.call_ns, end(op), age - self.times.slack(age)))
             elif kind == "quarantined":
-                if op.outcome is OK:
-                    self.quarantined.update(op.value or ())
+                if isinstance(op.value, list):
+                    self.quarantined.update(map(str, op.value))
             elif op.job is not None and error_of(op) == "UnreadableRecord":
                 self.quarantined.add(op.job)
         pending.sort()
@@ -620,9 +620,7 @@ def _check_fencing(life: Life, held: list[_Held], at: int, acts: list[Op], scene
 
 
 def _said(op: Op) -> str:
-    return (
-        f"the report {op.args.get('status')}" if op.op == "report" else f"an {op.op}" if op.op[0] in "aeiou" else op.op
-    )
+    return f"the report {op.args.get('status')}" if op.op == "report" else f"an operation ({op.op})"
 
 
 def final_of(op: Op) -> str | None:
@@ -753,7 +751,7 @@ def _follow(life: Life, birth: _Birth, held: list[_Held], acts: list[Op], requeu
             since_min = cause.call_ns
             ticket_min, since, ticket_max = cause.call_ns, end(cause), end(cause)
         elif one.how is None and not revivals:
-            since, why = _back_by(life, one, held[:at], scene, last=last), EXPIRY
+            since, why = _back_by(one, _crashes_max(held[: at + 1]), scene, last=last), EXPIRY
             changes = any(op.args.get("status") == "retry" for op in one.unknown)
             if changes or act != NEVER:
                 ticket_max = NEVER
@@ -762,6 +760,7 @@ def _follow(life: Life, birth: _Birth, held: list[_Held], acts: list[Op], requeu
         else:
             since = ticket_max = NEVER
     life.ready_since = since if act == NEVER else NEVER
+    life.crashes_max = _crashes_max(held) + (bool(held) and held[-1].settle is None)
     if since < act:
         life.stays.append(Stay(since, act, since_min, ticket_max, birth.priority, why, cause, None, simple))
 
@@ -776,12 +775,16 @@ def _due(call: int, ret: int, least: int, most: int, scene: Scene, *, sure: bool
     return call + (max(least - slack, 0) if sure else 0), since, scene.promoted_by(since)
 
 
-def _back_by(life: Life, one: _Held, earlier: list[_Held], scene: Scene, *, last: bool) -> int:
+def _crashes_max(held: list[_Held]) -> int:
+    """How many leases the job can have lost before its last delivery."""
+    if not held:
+        return 0
+    known = counter_of(held[-1].op, "crashes")
+    return held[-1].attempt - 1 - sum(one.settle is not None for one in held[:-1]) if known is None else known
+
+
+def _back_by(one: _Held, crashes: int, scene: Scene, *, last: bool) -> int:
     """By when a job is deliverable again whose delivery nobody settled; NEVER if it need not come back."""
-    lost = [other for other in earlier if other.settle is None]
-    known = counter_of(one.op, "crashes")
-    crashes = known if known is not None else one.attempt - 1 - (len(earlier) - len(lost))
-    life.crashes_max = crashes + 1
     statuses = {op.args.get("status") for op in one.unknown}
     if last:
         limit = scene.spec.max_crashes

@@ -56,7 +56,7 @@ class Monitor:
         self._ended: list[Op] = []  # everything that may still matter, in the order of arrival
         self._aside: dict[str, list[Op]] = {}  # the operations of final jobs, the oldest first
         self._highest: Op | None = None  # of the deliveries set aside, the one with the highest token
-        self._lost_leases: deque[tuple[int, int]] = deque(maxlen=10 * remember)  # of jobs set aside
+        self._lost_leases: deque[tuple[int, int]] = deque(maxlen=10 * max(remember, 1_000))  # of jobs set aside
         self._past: dict[str, int] = {}  # counts of what was dropped
         self._newest = 0  # the newest instant seen
         self._fresh = 0  # operations since the last judgement
