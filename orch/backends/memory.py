@@ -132,7 +132,8 @@ class MemoryQueue(BulkQueue):
     def __init__(self, *, lease_s: float = LEASE_S, max_crashes: int = MAX_CRASHES, clock: Clock | None = None) -> None:
         super().__init__(lease_s=lease_s, max_crashes=max_crashes, clock=clock)
         self._read_clock = process_clock if clock is None else clock
-        self._lock = threading.Condition()
+        self._lock = threading.RLock()  # taken directly: entering a Condition is a call of Python code
+        self._news = threading.Condition(self._lock)
         self._entries: dict[str, _Entry] = {}
         self._seq = 0
         self._ticket = 0
@@ -175,7 +176,7 @@ class MemoryQueue(BulkQueue):
                 due = None if stored.not_before is None else iso_to_us(stored.not_before)
                 self._make_pending(entry, now, due)
             if new:
-                self._lock.notify_all()
+                self._news.notify_all()
             return new
 
     def _make_pending(self, entry: _Entry, now: int, due: int | None) -> None:
@@ -230,7 +231,7 @@ class MemoryQueue(BulkQueue):
                     if self._readable(entry):
                         jobs.append(self._deliver(entry, worker_id, now, now + to_us(lease_s)))
             elif self._ready:
-                self._lock.notify_all()
+                self._news.notify_all()
             return results, jobs
 
     def _pop_ready(self) -> _Entry | None:
@@ -396,7 +397,7 @@ class MemoryQueue(BulkQueue):
             entry.finished_us = 0
             self._move(entry, Event.REQUEUE)
             self._make_pending(entry, now, None)
-            self._lock.notify_all()
+            self._news.notify_all()
             return job.copy()
 
     # -- looking -------------------------------------------------------------------------------------------------
@@ -523,7 +524,7 @@ class MemoryQueue(BulkQueue):
             times = [heap[0][0] for heap in (self._delayed, self._leases) if heap]
             if times:
                 timeout_s = min(timeout_s, max(0.0, (min(times) - now) / 1_000_000))
-            self._lock.wait(min(timeout_s, SWEEP_S))
+            self._news.wait(min(timeout_s, SWEEP_S))
 
     # -- records that cannot be read -----------------------------------------------------------------------------
 
