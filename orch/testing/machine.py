@@ -86,31 +86,38 @@ class Violation(Exception):
         self.actual = actual
 
 
+@dataclass(slots=True)
+class Notes:
+    """What a run notes down of each step, as far as it is asked for."""
+
+    coverage: list[int] | None = None  # how often an operation met a state
+    culprits: list[str | None] | None = None  # by which promise the step should have changed nothing
+    journal: list[str] | None = None  # the step with its answer, as text
+
+
 class Run:
     """One queue, its clock, its model and its watch, under operations one after the other."""
 
     __slots__ = (
         "clients",
         "clock",
-        "coverage",
         "crowd",
-        "culprits",
         "delivered",
         "given",
         "ignored",
-        "journal",
         "last_in",
         "last_out",
         "leased",
         "machine",
         "model",
+        "notes",
         "purges",
         "steps",
         "store",
         "watch",
     )
 
-    def __init__(self, machine: QueueMachine, store: Store, coverage: list[int] | None = None) -> None:
+    def __init__(self, machine: QueueMachine, store: Store, notes: Notes | None = None) -> None:
         self.machine = machine
         self.store = store
         self.clock = FakeClock()
@@ -131,45 +138,42 @@ class Run:
         self.delivered: list[int] = []  # the jobs that have any, by their place in IDS
         self.crowd: list[Lease] = []  # those of the many jobs of a crowd
         self.steps: list[Step] = []
-        self.coverage = coverage  # where to count states and operations, if anywhere
+        self.notes = notes  # what to note, if anything: it costs time
         self.ignored = machine.ignored
         self.last_in: Any = None  # what a caller handed in, and what he was handed last: both are his
         self.last_out: Any = None
         self.leased = False
         self.purges = 0
-        self.culprits: list[str | None] | None = None  # a list: note for each step why it should have changed nothing
-        self.journal: list[str] | None = None  # a list: note each step with its answer
 
     def do(self, op: Operation, args: Args) -> bool:
         """Do it, if it can be done now. Raises `Violation`."""
         values = op.bind(self, *args)
         if values is None:
             return False
-        model = self.model
-        place = model.place(values[0]) if self.culprits is not None and op.on_job else 0
-        expected = op.step(model, *values) if self.coverage is None else self._covered(op, values)
+        expected = op.step(self.model, *values) if self.notes is None else self._noted(op, values)
         self.steps.append((op, args))
-        if self.culprits is not None:
-            self.culprits.append(idle(op, expected, place=place, leased=self.leased, silent=model.silent))
         try:
             actual = op.call(self, *values)
         except Exception as error:
             actual = error
-        if self.journal is not None:
-            self.journal.append(f"{op.code}{args} {_noted(actual)}")
+        if self.notes is not None and self.notes.journal is not None:
+            self.notes.journal.append(f"{op.code}{args} {_text(actual)}")
         if actual is not expected or not op.plain:
             op.judge(self, op, values, expected, actual)
         return True
 
-    def _covered(self, op: Operation, values: tuple[Any, ...]) -> Any:
-        """The model's step, noting in which state it was taken."""
-        model = self.model
-        assert self.coverage is not None
-        if op.on_job:
-            self.coverage[op.row + model.place(values[0])] += 1
-            return op.step(model, *values)
+    def _noted(self, op: Operation, values: tuple[Any, ...]) -> Any:
+        """The model's step, with what is noted of it."""
+        notes, model = self.notes, self.model
+        assert notes is not None
+        place = model.place(values[0]) if op.on_job else 0
         expected = op.step(model, *values)
-        self.coverage[op.row + (0 if not model.jobs else 2 if expected else 1)] += 1
+        if notes.coverage is not None:
+            if not op.on_job and model.jobs:
+                place = 2 if expected else 1
+            notes.coverage[op.row + place] += 1
+        if notes.culprits is not None:
+            notes.culprits.append(idle(op, expected, place=place, leased=self.leased, silent=model.silent))
         return expected
 
     def close(self) -> None:
@@ -216,14 +220,14 @@ class Run:
         }
 
 
-def _noted(answer: Any) -> str:
+def _text(answer: Any) -> str:
     """An answer as a text that is the same in every process."""
     if isinstance(answer, Exception):
         return type(answer).__name__
     if isinstance(answer, Job):
         return f"{answer.to_dict()} {answer.lease}"
     if isinstance(answer, list | tuple):
-        return f"[{', '.join(map(_noted, answer))}]"
+        return f"[{', '.join(map(_text, answer))}]"
     return repr(answer)
 
 

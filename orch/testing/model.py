@@ -54,7 +54,7 @@ class ModelLease:
 
     def __eq__(self, other: object) -> bool:
         return (
-            isinstance(other, Lease | ModelLease)
+            isinstance(other, _LEASES)
             and other.token == self.token
             and other.job_id == self.job_id
             and other.worker_id == self.worker_id
@@ -70,45 +70,31 @@ class ModelLease:
         )
 
 
+_LEASES = (Lease, ModelLease)
+
+
 class ModelJob:
     """A job as its fields must be seen (`fields`, the attributes of a `Job`), and what only the queue knows of it."""
 
-    __slots__ = (
-        "cause",
-        "due",
-        "expires",
-        "fields",
-        "finished",
-        "progress",
-        "raw",
-        "ready",
-        "seq",
-        "settled",
-        "stamp",
-        "ticket",
-        "token",
-    )
+    ticket = 0
+    ready = 0  # when it took its ticket
+    due: int | None = None  # while it is delayed
+    token = 0  # of its current lease; 0 when nobody holds it
+    expires = 0
+    finished = 0
+    settled: tuple[int, JobStatus] | None = None
+    raw: bytes | None = None  # its record was replaced by these unreadable bytes
+    cause = "enqueued"  # what put it where it is, for the blame
 
     def __init__(self, fields: dict[str, Any], stamp: int, seq: int) -> None:
         self.fields = fields
         self.stamp = stamp  # enqueued_at as an instant
         self.seq = seq
-        self.ticket = 0
-        self.ready = 0  # when it took its ticket
-        self.due: int | None = None  # while it is delayed
-        self.token = 0  # of its current lease; 0 when nobody holds it
-        self.expires = 0
-        self.finished = 0
-        self.settled: tuple[int, JobStatus] | None = None
         self.progress: dict[str, Any] = {}
-        self.raw: bytes | None = None  # its record was replaced by these unreadable bytes
-        self.cause = "enqueued"  # what put it where it is, for the blame
 
     def clone(self) -> ModelJob:
         twin = ModelJob(dict(self.fields), self.stamp, self.seq)
-        for name in ModelJob.__slots__:
-            if name not in ("fields", "progress"):
-                setattr(twin, name, getattr(self, name))
+        twin.__dict__.update({name: value for name, value in vars(self).items() if name not in ("fields", "progress")})
         twin.progress = dict(self.progress)
         return twin
 

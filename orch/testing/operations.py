@@ -701,7 +701,7 @@ OPERATIONS: tuple[Operation, ...] = (
         call_advance,
         judge_value,
         lambda script, seconds, _: f"clock.advance({seconds!r})",
-        weight=16,
+        weight=22,
         on_job=False,
         plain=True,
     ),
@@ -800,7 +800,7 @@ OPERATIONS: tuple[Operation, ...] = (
         lambda run: run.clients[0].counts(),
         judge_counts,
         lambda script: "queue.counts()",
-        weight=4,
+        weight=5,
         on_job=False,
     ),
     Operation(
@@ -812,7 +812,7 @@ OPERATIONS: tuple[Operation, ...] = (
         lambda run, status: run.clients[0].count(status),
         judge_counts,
         lambda script, status: f"queue.count({'' if status is None else f'JobStatus.{status.name}'})",
-        weight=2,
+        weight=4,
         on_job=False,
     ),
     Operation(
@@ -906,7 +906,7 @@ OPERATIONS: tuple[Operation, ...] = (
         lambda run, key: run.clients[-1].schedule_cursor(key),
         judge_value,
         lambda script, key: f"queue.schedule_cursor({key!r})",
-        weight=1,
+        weight=2,
         on_job=False,
         needs=_needs("cursors"),
         plain=True,
@@ -968,7 +968,7 @@ OPERATIONS: tuple[Operation, ...] = (
         on_job=False,
         verb="dequeue_many",
         singles=lambda n, worker, lease: [("D", (worker, lease))] * (2, 1, 3, 0)[n],
-        weight=3,
+        weight=2,
     ),
     Operation(
         "exchange",
@@ -983,7 +983,7 @@ OPERATIONS: tuple[Operation, ...] = (
         lambda script, reports, n, worker, lease_s, _: _claim_text(
             "queue.exchange", f"[{', '.join(map(script.report, reports))}], {n}", worker, lease_s
         ),
-        weight=5,
+        weight=4,
         on_job=False,
         needs=_needs("lease"),
         verb="exchange",

@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from orch.testing.machine import Args, Operation, QueueMachine, Run, Step, Store, Violation
+from orch.testing.machine import Args, Notes, Operation, QueueMachine, Run, Step, Store, Violation
+from orch.testing.model import PENDING
 from orch.testing.trace import Trace, generator
 
 STEPS = 50  # of a trace, before its end
 _ALWAYS = "ED"  # operations without which nothing happens
+DRAWN_ANEW = 6  # arguments that are drawn anew for a trace
 HAND = 64  # arguments of each operation to choose from
 COVERED = 4  # states are noted in one trace of so many: it costs time
 EXHAUSTIVE_RUNS = 800  # programs that are tried at the end of shrinking
@@ -72,16 +74,17 @@ def explore(
 ) -> Outcome:
     """Run so many traces, or until one fails or `stop()`; the failing one is shrunk."""
     outcome = Outcome(coverage=[0] * machine.rows)
-    deck = Deck(generator(seed, 1 << 19))
+    rng = generator(seed)
+    deck = Deck(machine, rng)
     for n in range(traces):
         if stop is not None and stop():
             break
-        run = Run(machine, store, None if n % COVERED else outcome.coverage)
+        run = Run(machine, store, None if n % COVERED else Notes(outcome.coverage))
         try:
             if n % CROWD_EVERY in CROWDS:
-                wander_in_a_crowd(run, generator(seed, n), CROWDS[n % CROWD_EVERY])
+                wander_in_a_crowd(run, rng, CROWDS[n % CROWD_EVERY])
             else:
-                wander(run, generator(seed, n), deck, steps)
+                wander(run, rng, deck, steps)
         except Violation as violation:
             failure = Failure(violation, run.steps, seed, found_after=n + 1, unshrunk=len(run.steps))
             outcome.failure = minimal(machine, store, failure) if shrink else failure
@@ -98,55 +101,58 @@ def traced(machine: QueueMachine, store: Store, *, seed: int, steps: int = STEPS
     """The steps of one random trace, done. Raises `Violation`."""
     run = Run(machine, store)
     try:
-        wander(run, generator(seed), Deck(generator(seed, 1 << 19)), steps)
+        rng = generator(seed)
+        wander(run, rng, Deck(machine, rng), steps)
     finally:
         run.close()
     return run.steps
 
 
 class Deck:
-    """Arguments for operations, drawn ahead: picking one costs one random number. A few are drawn anew each trace.
+    """Operations with arguments that were drawn ahead: picking one costs one random number.
 
-    Small arguments are drawn more often than large ones: they are the simple cases, and newer leases.
+    Each has HAND arguments to pick from, a few of which are drawn anew for each trace. Small arguments are drawn more
+    often than large ones: they are the simple cases, and newer leases.
     """
 
-    __slots__ = ("_hands", "_rng")
+    __slots__ = ("_hands", "_operations", "_rng")
 
-    def __init__(self, rng: Callable[[], float]) -> None:
+    def __init__(self, machine: QueueMachine, rng: Callable[[], float]) -> None:
         self._rng = rng
-        self._hands: dict[tuple[str, int], list[Args]] = {}
+        self._operations = [op for op in machine.operations if op.weight]
+        self._hands: dict[int, list[list[Args]]] = {}
 
-    def hand(self, op: Operation, ids: int) -> list[Args]:
-        """HAND arguments of the operation, for jobs among the first `ids`."""
-        rng, domains = self._rng, op.domains
+    def hands(self, ids: int) -> list[tuple[Operation, list[Args]]]:
+        """The operations with their arguments, for jobs among the first `ids`."""
+        rng, operations = self._rng, self._operations
+        if ids not in self._hands:
+            self._hands[ids] = [[self._draw(op, ids) for _ in range(HAND)] for op in operations]
+        hands = self._hands[ids]
+        for _ in range(DRAWN_ANEW):
+            which = int(rng() * len(operations))
+            hands[which][int(rng() * HAND)] = self._draw(operations[which], ids)
+        return list(zip(operations, hands, strict=True))
+
+    def _draw(self, op: Operation, ids: int) -> Args:
+        rng = self._rng
+        drawn = [int((x := rng()) * x * domain) for domain in op.domains]
         if op.on_job:
-            domains = (ids, *domains[1:])
-        key = (op.code, ids if op.on_job else 0)
-        hand = self._hands.get(key)
-        if hand is None:
-            hand = self._hands[key] = [()] * HAND
-            fresh: Iterable[int] = range(HAND)
-        else:
-            fresh = (int(rng() * HAND), int(rng() * HAND))
-        uniform = len(domains) == 1 or op.on_job
-        for place in fresh:
-            drawn = [int((x := rng()) * x * domain) for domain in domains]
-            if uniform and drawn:
-                drawn[0] = int(rng() * domains[0])
-            if op.rare and rng() < _SELDOM:
-                drawn[-1] = 0
-            hand[place] = tuple(drawn)
-        return hand
+            drawn[0] = int(rng() * ids)
+        elif len(drawn) == 1:
+            drawn[0] = int(rng() * op.domains[0])
+        if op.rare and rng() < _SELDOM:
+            drawn[-1] = 0
+        return tuple(drawn)
 
 
 def wander(run: Run, rng: Callable[[], float], deck: Deck, steps: int) -> None:
     """One trace: a swarm of operations, then the end."""
-    machine = run.machine
     menu: list[tuple[Operation, list[Args]]] = []
     ids = 1 + int(rng() * 4)
-    for op in machine.operations:
-        if op.weight and (op.code in _ALWAYS or rng() < _SWARM):
-            menu += [(op, deck.hand(op, ids))] * op.weight
+    for card in deck.hands(ids):
+        op = card[0]
+        if op.code in _ALWAYS or rng() < _SWARM:
+            menu += [card] * op.weight
     size = len(menu)
     do, done, delivered = run.do, run.steps, run.delivered
     for _ in range(3 * steps):  # some cannot be done when they are drawn
@@ -159,8 +165,19 @@ def wander(run: Run, rng: Callable[[], float], deck: Deck, steps: int) -> None:
         do(op, args)
         if len(done) >= steps:
             break
-    for op, args in ending(machine, ids):
-        do(op, args)
+    finish(run)
+
+
+def finish(run: Run) -> None:
+    """The end of each trace: the delivery of all that should still come, and a look at everything."""
+    by_code, model = run.machine.by_code, run.model
+    run.do(by_code["A"], (7,))
+    for _ in range(10):
+        run.do(by_code["D"], (0, 0))
+        if all(job.due is not None or job.fields["status"] is not PENDING for job in model.jobs.values()):
+            break
+    if "L" in by_code:
+        run.do(by_code["L"], ())
 
 
 def wander_in_a_crowd(run: Run, rng: Callable[[], float], plan: str) -> None:
@@ -174,8 +191,7 @@ def wander_in_a_crowd(run: Run, rng: Callable[[], float], plan: str) -> None:
         aside = by_code.get("HIeADPlcLn"[int(rng() * 10)])
         if aside is not None and rng() < 0.3:
             run.do(aside, tuple([int((x := rng()) * x * domain) for domain in aside.domains]))
-    for op, args in ending(run.machine, 1):
-        run.do(op, args)
+    finish(run)
 
 
 #: Plans for traces in a crowd, by the number of the trace: three characters a step, arguments that are not taken 0.
@@ -184,14 +200,7 @@ CROWDS = {
     40: "C10H01I00A00P00L00",  # more reports and purges than a slice
     60: "C10H02e10A10D00L00H00I10c00",  # more extensions
 }
-CROWD_EVERY = 500  # traces, after which the plans come again
-
-
-def ending(machine: QueueMachine, ids: int) -> Sequence[Step]:
-    """The delivery of all that should still come, and a look at everything."""
-    by_code = machine.by_code
-    plan = [("A", (7,)), *[("D", (0, 0))] * (ids + 1), ("L", ())]
-    return [(by_code[code], args) for code, args in plan if code in by_code]
+CROWD_EVERY = 2_000  # traces, after which the plans come again
 
 
 def replay(machine: QueueMachine, store: Store, steps: Iterable[Step]) -> tuple[list[Step], Violation | None]:
@@ -209,13 +218,13 @@ def replay(machine: QueueMachine, store: Store, steps: Iterable[Step]) -> tuple[
 
 def fingerprint(machine: QueueMachine, store: Store, steps: Iterable[Step]) -> str:
     """A hash of these steps and of every answer to them: equal wherever the same happened."""
-    run = Run(machine, store)
-    run.journal = []
+    journal: list[str] = []
+    run = Run(machine, store, Notes(journal=journal))
     with suppress(Violation):
         for op, args in steps:
             run.do(op, args)
     run.close()
-    return hashlib.sha256("\n".join(run.journal).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join(journal).encode()).hexdigest()[:16]
 
 
 # -- making it small -------------------------------------------------------------------------------------------------
@@ -248,13 +257,13 @@ def minimal(machine: QueueMachine, store: Store, failure: Failure) -> Failure:
 
 def blame(machine: QueueMachine, store: Store, failure: Failure) -> None:
     """No step of a minimal program can be left out: one that should have changed nothing is the culprit."""
-    run = Run(machine, store)
-    run.culprits = []
+    culprits: list[str | None] = []
+    run = Run(machine, store, Notes(culprits=culprits))
     try:
         for op, args in failure.steps:
             run.do(op, args)
     except Violation as violation:
-        for (op, _), promise in zip(run.steps[:-1], run.culprits, strict=False):
+        for (op, _), promise in zip(run.steps[:-1], culprits, strict=False):
             if op.code == "Q" and violation.promise == "Q2" and run.steps[-1][0].code == "s":
                 continue  # it promoted what was due, which is a matter of order
             if promise is not None and promise != violation.promise:

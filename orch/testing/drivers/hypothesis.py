@@ -16,7 +16,7 @@ import hypothesis.strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from orch.testing.drivers import fast
-from orch.testing.machine import Operation, QueueMachine, Run, Step, Store, Violation
+from orch.testing.machine import Notes, Operation, QueueMachine, Run, Step, Store, Violation
 from orch.testing.report import ContractViolation, violation_of
 from orch.testing.trace import Trace
 
@@ -60,7 +60,7 @@ class QueueStateMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.queue_run = Run(self.machine, self.store, self.coverage)
+        self.queue_run = Run(self.machine, self.store, Notes(self.coverage))
         self.broken = False
         type(self).started += 1
 
@@ -77,12 +77,19 @@ class QueueStateMachine(RuleBasedStateMachine):
             self.broken = True
             raise Found(self.machine, self.store, self.queue_run.steps, violation) from None
 
+    def end(self) -> None:
+        """What every trace ends with."""
+        try:
+            fast.finish(self.queue_run)
+        except Violation as violation:
+            self.broken = True
+            raise Found(self.machine, self.store, self.queue_run.steps, violation) from None
+
     def teardown(self) -> None:
         """The end of each trace, as in the fast driver, unless it has broken already."""
         try:
             if not self.broken:
-                for op, args in fast.ending(self.machine, 4):
-                    self.act(op, args)
+                self.end()
         finally:
             type(self).done += len(self.queue_run.steps)
             self.queue_run.close()
