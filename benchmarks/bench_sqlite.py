@@ -35,8 +35,9 @@ class Floor:
 
     def __init__(self, path: Path) -> None:
         self.db = sqlite3.connect(path, isolation_level=None)
-        for name in ("journal_wal", "synchronous_normal", "tune_cache", "tune_checkpoint", "tune_delete"):
+        for name in ("journal_wal", "synchronous_normal", "tune_cache", "tune_delete"):
             self.db.execute(backend._SQL[name]).fetchall()
+        self.db.execute(f"PRAGMA wal_autocheckpoint = {backend.WAL_MAX // 4096}").fetchall()
         for name, statement in backend._SQL.items():
             if name.startswith("schema_"):
                 self.db.execute(statement)

@@ -442,8 +442,8 @@ import resource, sys
 from orch import Job, JobStatus, WriteRefused
 from orch.backends import sqlite as backend
 
-path, limit, checkpoint = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-backend._SQL["tune_checkpoint"] = f"PRAGMA wal_autocheckpoint = {checkpoint}"
+path, limit, backend.WAL_MAX = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+backend.WAL_LOOK_S = 0
 queue = backend.SqliteQueue(path)
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
@@ -470,9 +470,9 @@ print(" ".join(accepted))
 @pytest.mark.real
 @pytest.mark.promise("Q14")
 @pytest.mark.skipif(sys.platform == "win32", reason="no file-size limit here")
-@pytest.mark.parametrize("checkpoint", [0, 5], ids=["in the -wal file", "in both files"])
-def test_a_full_disk_refuses_a_write_and_changes_nothing(path, checkpoint):
-    done = run(FULL_DISK, path, 400_000, checkpoint)
+@pytest.mark.parametrize("wal_max", [10_000_000, 20_000], ids=["in the -wal file", "in both files"])
+def test_a_full_disk_refuses_a_write_and_changes_nothing(path, wal_max):
+    done = run(FULL_DISK, path, 400_000, wal_max)
     with closing(SqliteQueue(path)) as queue:
         assert {job.id for job in queue.list_jobs(limit=1_000)} == {*done.split(), "afterwards"}
         check_books(queue)
@@ -1130,6 +1130,37 @@ def test_a_beat_a_second_is_written_for_each_worker(machine, queue):
     assert first["a"] < first["b"]
     assert second["a"] > first["b"]
     assert second["b"] == first["b"]
+
+
+def test_the_wal_file_is_emptied_when_it_is_large(path, queue, monkeypatch):
+    monkeypatch.setattr(backend, "WAL_MAX", 100_000)
+    monkeypatch.setattr(backend, "WAL_LOOK_S", 0)
+    with closing(SqliteQueue(path)) as other:
+        sizes = []
+        for i in range(60):
+            (queue, other)[i % 2].enqueue(new_job(f"j{i}", params={"fill": "x" * 5_000}))
+            sizes.append(path.with_name("queue.db-wal").stat().st_size)
+    assert max(sizes) < 200_000
+    assert sizes.count(0) > 3
+    assert queue.count() == 60
+
+
+def test_a_reader_that_does_not_let_go_of_the_wal_file_stops_nobody(path, queue, monkeypatch):
+    monkeypatch.setattr(backend, "WAL_MAX", 100_000)
+    monkeypatch.setattr(backend, "WAL_LOOK_S", 0)
+    monkeypatch.setattr(backend, "WAL_BUSY_S", 0)
+    monkeypatch.setitem(backend._SQL, "tidy_patience", "PRAGMA busy_timeout = 1")
+    wal = path.with_name("queue.db-wal")
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM job").fetchone()
+        queue.enqueue_many([new_job(f"j{i}", params={"fill": "x" * 5_000}) for i in range(60)])
+        assert queue.enqueue(new_job("more"))
+        assert wal.stat().st_size > 300_000
+        reader.execute("COMMIT")
+        queue.enqueue(new_job("last"))
+        assert wal.stat().st_size == 0
+    assert queue.count() == 62
 
 
 @pytest.mark.promise("Q10")

@@ -62,6 +62,9 @@ SCHEMA_VERSION = 1  # `user_version` of the file
 APPLICATION_ID = 0x6F726368  # "orch" in the file's header
 LOCK_S = 60.0  # how long a step waits for other processes before it gives up
 LOOK_S = 0.2  # how often a process that uses the file makes sure that it was not removed or replaced
+WAL_MAX = 16 * 1024 * 1024  # bytes of the -wal file from which on it is brought into the database and emptied
+WAL_LOOK_S = 0.02  # how often a process that writes looks at its size
+WAL_BUSY_S = 1.0  # and after readers did not let go of it
 POLL_S = 0.02  # how often a waiting dequeue looks whether another process changed the file
 PURGE_HOLD_S = 0.005  # how long a slice of a purge is to hold the store; the next one is made larger or smaller by it
 PURGE_FIRST = 100  # jobs in the first slice
@@ -447,7 +450,8 @@ class _File:
         self._synchronous = synchronous
         self._closed = False
         self._identity = (0, 0)
-        self._next_look = 0.0
+        self._wal = f"{path}-wal"
+        self._next_look = self._next_tidy = 0.0
         self._db: sqlite3.Connection | None = None
         self._renew()
         with self.lock:
@@ -498,6 +502,33 @@ class _File:
         if self.waiting:
             with self.news:
                 self.news.notify_all()
+
+    def tidy(self, db: sqlite3.Connection) -> None:
+        """Empty the -wal file if it has become large; the lock is held, and what was done is committed.
+
+        SQLite does this only when no process has written since the last frame was brought home, which never comes
+        while several do: the file grows for ever, and each commit pays for a try. So we bring home what we can while
+        others write, twice, and then the rest while nobody does. That it fails is no fault of the verb.
+        """
+        now = time.monotonic()
+        if now < self._next_tidy:
+            return
+        self._next_tidy = now + WAL_LOOK_S
+        with suppress(OSError, sqlite3.Error):
+            if os.stat(self._wal).st_size < WAL_MAX:  # noqa: PTH116  # half the time of Path.stat()
+                return
+            for _ in range(2):
+                busy, frames, home = db.execute(_SQL["tidy"]).fetchone()
+                if busy:
+                    return  # another process is at it
+                if frames == home:
+                    break
+            db.execute(_SQL["tidy_patience"])
+            try:
+                if db.execute(_SQL["tidy_empty"]).fetchone()[0]:
+                    self._next_tidy = now + WAL_BUSY_S
+            finally:
+                db.execute(_SQL["tidy_done"])
 
     def close(self) -> None:
         with self.lock:
@@ -602,7 +633,6 @@ class _File:
             raise BackendUnavailable(f"{self.path} cannot be used: its file system has no shared memory for WAL")
         ask("synchronous_full" if self._synchronous == "FULL" else "synchronous_normal")
         ask("tune_checkpoint")
-        ask("tune_journal_size")
         ask("begin")
         if _judge(self.path, *ask("whose")[0]):
             for name in _SQL:
@@ -717,11 +747,15 @@ class _Step:
         except BaseException as failure:
             self._undo(failure)
             raise
+        file = self._file
+        try:
+            if changed:
+                file.changes += 1
+                file.tidy(self._connection)
+        finally:
+            file.lock.release()
         if changed:
-            self._file.changes += 1
-        self._file.lock.release()
-        if changed:
-            self._file.tell()
+            file.tell()
 
     def _undo(self, error: BaseException) -> None:
         file = self._file

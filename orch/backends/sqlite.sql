@@ -156,10 +156,7 @@ PRAGMA synchronous = FULL
 PRAGMA cache_size = -16000
 
 -- name: tune_checkpoint
-PRAGMA wal_autocheckpoint = 4000
-
--- name: tune_journal_size
-PRAGMA journal_size_limit = 67108864
+PRAGMA wal_autocheckpoint = 0
 
 -- name: tune_delete
 PRAGMA secure_delete = FAST
@@ -172,6 +169,18 @@ COMMIT
 
 -- name: rollback
 ROLLBACK
+
+-- name: tidy
+PRAGMA wal_checkpoint(PASSIVE)
+
+-- name: tidy_patience
+PRAGMA busy_timeout = 50
+
+-- name: tidy_empty
+PRAGMA wal_checkpoint(TRUNCATE)
+
+-- name: tidy_done
+PRAGMA busy_timeout = 0
 
 -- name: touch
 UPDATE state
