@@ -290,6 +290,23 @@ def test_a_stopped_worker_gives_back_what_still_runs(queue):
 
 
 @pytest.mark.promise("W4")
+def test_a_worker_that_gave_a_job_back_does_not_wait_for_its_thread(queue, monkeypatch):
+    monkeypatch.setattr("orch.worker.driver.JOIN_S", None)  # a join would never end
+    put(queue, "a")
+    began, free = threading.Event(), threading.Event()
+
+    def run(job, attempt):
+        began.set()
+        free.wait()
+        return Done({})
+
+    with Background(queue, run, grace_s=0.0) as worker:
+        began.wait()
+    assert worker.code == 0
+    free.set()
+
+
+@pytest.mark.promise("W4")
 def test_a_stopping_worker_lets_a_job_finish_within_the_grace(queue):
     put(queue, "a", "b")
     began, free = threading.Event(), threading.Event()
@@ -344,6 +361,18 @@ def test_a_worker_resumes_by_itself_and_repeats_no_work():
     assert burst(queue, run) == 0
     assert ran == ["a", "b"]
     assert queue.count(JobStatus.SUCCESS) == 2
+
+
+@pytest.mark.promise("W5")
+def test_an_idle_worker_waits_for_its_queue_to_come_back(caplog):
+    queue = Watched()
+    put(queue, "a")
+    queue.down.set()
+    with Background(queue, done):
+        until(lambda: "Queue does not answer" in caplog.text)
+        queue.down.clear()
+        until(lambda: queue.count(JobStatus.SUCCESS) == 1)
+    assert "Queue is back after" in caplog.text
 
 
 @pytest.mark.promise("W5")

@@ -94,7 +94,7 @@ def print_odd(params):
 
 @register("leave_a_thread")
 def leave_a_thread(params):
-    threading.Thread(target=time.sleep, args=(1000,)).start()
+    threading.Thread(target=time.sleep, args=(1000,), daemon=False).start()
     return {}
 
 @register("pid")

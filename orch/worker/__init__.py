@@ -1,7 +1,7 @@
 """A worker: takes jobs from a queue, runs them, reports what came of it, and survives what happens meanwhile.
 
 To read it: `steps` has the values, `logic` decides, `driver` does it for real, `running` runs a job in its thread and
-`isolation` with `child` in a process of its own; `command` is the command line.
+`isolation` with `child` in a process of its own, over `wire`; `command` is the command line.
 
 W1 crash
     A crash at any step loses no job and runs no job beyond Q6.

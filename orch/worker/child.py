@@ -18,8 +18,8 @@ from typing import Any, NoReturn
 from orch.job import Job, Lease
 from orch.settings import Settings
 from orch.worker.command import prepare
-from orch.worker.isolation import KILL, RUN, STATUS, outcome_frame, raise_answer, receive, send
 from orch.worker.running import run_one
+from orch.worker.wire import KILL, RUN, STATUS, outcome_frame, raise_answer, receive, send
 
 CANNOT_FORK = 71 << 8  # as if the job had ended with EX_OSERR
 

@@ -49,6 +49,7 @@ from orch.worker.steps import (
 )
 
 WAIT_S_MAX = 3600.0  # one wait of a thread; longer ones are several
+JOIN_S: float | None = 1.0  # for each thread of an ended worker; one that hangs in a call of the queue is left behind
 
 log = logging.getLogger("orch.worker")
 
@@ -128,7 +129,7 @@ class _Driver:
             self._flush()
             if not self.attempts:
                 for thread in (beat, claimer, *self.slots):
-                    thread.join(1.0)
+                    thread.join(JOIN_S)
             # Else threads go on with what was given back: the sooner the process ends, the better.
 
     def _advance(self, steps: Generator[Step, Any, _T], act: Callable[[Step], Any]) -> _T:

@@ -1,11 +1,8 @@
 """Each job in a process of its own: it can be killed, and takes nobody along (W3, W6).
 
 A slot keeps one **server**: an interpreter that has imported what jobs need, runs none of their code, and forks once a
-job. It is asked over a control socket; each job talks over a channel of its own, handed along with the request.
-
-    worker --ctl--> server    b"r" and a socket: fork a job that talks over it;  b"k": kill the job
-    worker <--ctl-- server    four bytes, the wait status of the job that ended
-    worker <-channel-> job    frames: the job; its records, each answered; its outcome
+job. It is asked over a control socket; each job talks over a channel of its own, handed along with the request; what
+they say is in `orch.worker.wire`.
 
 The job is the leader of a process group, which is killed as a whole when the job ends, is abandoned, or loses its
 worker: then the control socket closes, and the server kills the group and ends.
@@ -14,28 +11,21 @@ worker: then the control socket closes, and the server kills the group and ends.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import select
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-from orch import errors
-from orch.errors import LeaseLost, NotSupported, OrchError
-from orch.job import Job, Lease
-from orch.runner import Dead, Done, Lost, Outcome, Retry
+from orch.errors import NotSupported, OrchError
+from orch.job import Job
+from orch.runner import Lost, Outcome, Retry
 from orch.worker.attempt import Attempt
-
-RUN, KILL = b"r", b"k"
-FRAME_MAX = 64 * 1024 * 1024  # bytes of one frame; a job that sends more is taken for broken
-_SIZE = struct.Struct("!I")
-STATUS = struct.Struct("!i")
+from orch.worker.wire import KILL, RUN, STATUS, lease_fields, outcome_of, receive, send
 
 Record = Callable[[str, Any], None]
 
@@ -174,81 +164,3 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:  # a real-time signal has no name
         return f"signal {number}"
-
-
-# -- what both sides speak ---------------------------------------------------------------------------------------------
-
-
-def send(channel: socket.socket, frame: dict[str, Any]) -> None:
-    """Send one frame: its length, then JSON."""
-    data = json.dumps(frame).encode()
-    channel.sendall(_SIZE.pack(len(data)) + data)
-
-
-def receive(channel: socket.socket) -> Iterator[dict[str, Any]]:
-    """The frames that the other side sends, until it closes or what comes is no whole frame."""
-    while True:
-        head = _exactly(channel, _SIZE.size)
-        if head is None or _SIZE.unpack(head)[0] > FRAME_MAX:
-            return
-        body = _exactly(channel, _SIZE.unpack(head)[0])
-        if body is None:
-            return
-        try:
-            frame = json.loads(body)
-        except ValueError:
-            return
-        yield frame
-
-
-def _exactly(channel: socket.socket, size: int) -> bytes | None:
-    parts = bytearray()
-    while len(parts) < size:
-        try:
-            part = channel.recv(min(size - len(parts), 1024 * 1024))
-        except ConnectionError:
-            return None
-        if not part:
-            return None
-        parts += part
-    return bytes(parts)
-
-
-def lease_fields(lease: Lease | None) -> list[Any] | None:
-    """A lease as JSON."""
-    return None if lease is None else [lease.job_id, lease.token, lease.worker_id, lease.expires_at]
-
-
-def outcome_frame(outcome: Outcome) -> dict[str, Any]:
-    """An outcome as a frame."""
-    match outcome:
-        case Done():
-            return {"outcome": "done", "result": outcome.result}
-        case Retry():
-            return {"outcome": "retry", "error": outcome.error}
-        case Dead():
-            return {"outcome": "dead", "error": outcome.error}
-        case Lost():
-            return {"outcome": "lost"}
-
-
-def outcome_of(frame: dict[str, Any]) -> Outcome:
-    """The outcome that a frame tells; a frame that is none is a failed attempt."""
-    match frame:
-        case {"outcome": "done", "result": result}:
-            return Done(result)
-        case {"outcome": "retry", "error": str(error)}:
-            return Retry(error)
-        case {"outcome": "dead", "error": str(error)}:
-            return Dead(error)
-        case {"outcome": "lost"}:
-            return Lost()
-    return Retry("the process of the job answered with what is no outcome")
-
-
-def raise_answer(answer: dict[str, Any] | None) -> None:
-    """Raise in the job what `record` raised in the worker; a worker that is gone has lost its lease."""
-    if answer is None:
-        raise LeaseLost("the worker of this job is gone")
-    if "error" in answer:
-        raise getattr(errors, answer["error"], OrchError)(answer["text"])
