@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from orch.backends.memory import MemoryQueue
-from orch.job import Job, JobStatus, Lease
+from orch.job import Event, Job, JobStatus, Lease
 from orch.testing import ContractViolation, verify
 from orch.testing.stores import memory_store
 
@@ -347,3 +347,213 @@ def test_what_goes_wrong_with_many_jobs_only_is_found(queue):
     with pytest.raises(AssertionError):
         exec(program, {"make_queue": lambda clock: queue(clock=clock)})
     exec(program, {"make_queue": memory_store})
+
+
+# -- what is wrong with the state ------------------------------------------------------------------------------------
+
+
+class VanishesWhenLost(MemoryQueue):
+    """Q1"""
+
+    def _reclaim(self, now):
+        for id in [id for id, entry in self._entries.items() if entry.job.lease and entry.expires_us <= now]:
+            entry = self._entries.pop(id)
+            self._running.pop(id, None)
+            self._counts[entry.job.status] -= 1
+
+
+class FailsWhenLost(MemoryQueue):
+    """Q6"""
+
+    def _reclaim(self, now):
+        self.max_crashes, kept = 0, self.max_crashes
+        super()._reclaim(now)
+        self.max_crashes = kept
+
+
+class CrashesForEver(MemoryQueue):
+    """Q6"""
+
+    def _reclaim(self, now):
+        self.max_crashes, kept = 10**6, self.max_crashes
+        super()._reclaim(now)
+        self.max_crashes = kept
+
+
+class SucceedsWhenLost(MemoryQueue):
+    """Q7"""
+
+    def _end_delivery(self, entry, event, now, delay_s=None):
+        super()._end_delivery(entry, Event.SUCCEED if event is Event.LEASE_LOST else event, now, delay_s)
+
+
+class DeliversTheEnded(MemoryQueue):
+    """Q7"""
+
+    def _pop_ready(self):
+        for entry in self._entries.values():
+            if entry.job.status is FAILED and entry.job.error == "cancelled" and entry.job.attempts == 0:
+                self._counts[FAILED] -= 1
+                self._counts[PENDING] += 1
+                entry.job.status = PENDING
+                return entry
+        return super()._pop_ready()
+
+
+class PurgedComesBack(MemoryQueue):
+    """Q10"""
+
+    def _purge(self, older_than_s):
+        before = dict(self._entries)
+        removed = super()._purge(older_than_s)
+        for id in before.keys() - self._entries.keys():
+            self._enqueue((Job(id, "d.yaml", "t", None, PENDING, "2027-01-15T08:00:00Z"),))
+        return removed
+
+
+class ReadsAnything(MemoryQueue):
+    """Q13"""
+
+    def _readable(self, entry):
+        return True
+
+
+class StrandedAfterGiveBack(MemoryQueue):
+    """Q1"""
+
+    def _end_delivery(self, entry, event, now, delay_s=None):
+        super()._end_delivery(entry, event, now, delay_s)
+        if event is Event.GIVE_BACK:
+            self._ready -= 1
+            entry.ticket = -1
+
+
+class SaysNoneAtTimes(MemoryQueue):
+    """Q2"""
+
+    def _pop_ready(self):
+        return None if self._counts[RUNNING] == 1 else super()._pop_ready()
+
+
+class RecoversAtTheSecondCall(MemoryQueue):
+    """Q5"""
+
+    def _reclaim(self, now):
+        lost = any(entry.job.lease and entry.expires_us <= now for entry in self._entries.values())
+        super()._reclaim(now)
+        self.skips = lost
+
+    skips = False
+
+    def _pop_ready(self):
+        return None if self.skips else super()._pop_ready()
+
+
+class ListsThePurged(MemoryQueue):
+    """Q10"""
+
+    def _purge(self, older_than_s):
+        before = {id: entry.job for id, entry in self._entries.items()}
+        removed = super()._purge(older_than_s)
+        self.gone += tuple(before[id] for id in before.keys() - self._entries.keys())
+        return removed
+
+    gone: tuple[Job, ...] = ()
+
+    def _list(self, status, limit):
+        return [*super()._list(status, limit), *(job.copy() for job in self.gone if status in (None, job.status))][
+            :limit
+        ]
+
+
+class ListsTheQuarantined(MemoryQueue):
+    """Q13"""
+
+    def _list(self, status, limit):
+        jobs = super()._list(status, limit)
+        for id in self._quarantine:
+            jobs.append(Job(id, "d.yaml", "t", None, PENDING, "2027-01-15T08:00:00Z"))
+        return jobs[:limit]
+
+
+class PurgesTooYoung(MemoryQueue):
+    """Q10"""
+
+    def _purge(self, older_than_s):
+        return super()._purge(0)
+
+
+class KnowsTooMuch(MemoryQueue):
+    """Q1"""
+
+    def _get(self, job_id):
+        found = super()._get(job_id)
+        return Job(job_id, "d.yaml", "t", None, PENDING, "2027-01-15T08:00:00Z") if found is None else found
+
+
+class SilentAboutUnknownIds(MemoryQueue):
+    """Q12"""
+
+    def requeue(self, job_id):
+        return super().requeue(job_id) if self._get(job_id) else None
+
+
+class KeepsLongErrors(MemoryQueue):
+    """Q12"""
+
+    def update_status(self, job_id, status, error=None, *args, **more):
+        job = super().update_status(job_id, status, error, *args, **more)
+        if error is not None and len(error) > 10_000 and job.error is not None and job.error.startswith("long"):
+            job.error = error
+        return job
+
+
+class CutsWithoutAMark(MemoryQueue):
+    """Q12"""
+
+    def update_status(self, job_id, status, error=None, *args, **more):
+        return super().update_status(job_id, status, None if error is None else error[:16_000], *args, **more)
+
+
+STATEFUL = [cls for cls in list(globals().values()) if isinstance(cls, type) and cls.__module__ == __name__]
+STATEFUL = [cls for cls in STATEFUL if issubclass(cls, MemoryQueue) and ":" not in cls.__doc__]
+
+
+@pytest.mark.parametrize("queue", STATEFUL, ids=lambda cls: cls.__name__)
+def test_a_wrong_state_is_found_and_blamed(queue):
+    with pytest.raises(ContractViolation) as caught:
+        verify(lambda clock: queue(clock=clock))
+    violation = caught.value
+    assert violation.promise == queue.__doc__, str(violation)
+    made = next(line for line in violation.program.splitlines() if line.startswith("queue = "))
+    program = compile(violation.program.replace(made, "queue = make_queue(clock)"), "program", "exec")
+    with pytest.raises(Exception, match=r"\S"):
+        exec(program, {"make_queue": lambda clock: queue(clock=clock)})
+    exec(program, {"make_queue": memory_store})
+
+
+class OwnJob(Job):
+    """Somebody's own kind of job."""
+
+
+class OwnJobs(MemoryQueue):
+    """A right queue that answers with its own kind of jobs."""
+
+    def _get(self, job_id):
+        return own(super()._get(job_id))
+
+    def _list(self, status, limit):
+        return [own(job) for job in super()._list(status, limit)]
+
+    def dequeue(self, *args, **more):
+        return own(super().dequeue(*args, **more))
+
+
+def own(job):
+    if job is not None:
+        job.__class__ = OwnJob
+    return job
+
+
+def test_jobs_of_a_kind_of_their_own_are_jobs():
+    verify(lambda clock: OwnJobs(clock=clock), max_examples=20)

@@ -184,7 +184,7 @@ def job(run: Run, verb: str, job_id: str, expected: Any, actual: Any, place: int
         return "Q11", f"a caller's change reached the store: {shown(actual)}"
     if isinstance(expected, type):
         final = (model.place(job_id) if place is None else place) in (DONE, DEAD)
-        return _should_refuse(run, expected, actual, final=final or verb == "requeue"), said
+        return refusal(run, job_id, expected, actual, final=final or verb == "requeue"), said
     if expected is None:
         if isinstance(actual, Exception):
             return ("Q13" if isinstance(actual, UnreadableRecord) else "Q1"), said
@@ -206,16 +206,13 @@ def job(run: Run, verb: str, job_id: str, expected: Any, actual: Any, place: int
     return fields(run, expected, actual, verb)
 
 
-def _should_refuse(run: Run, expected: type[OrchError], actual: Any, *, final: bool) -> str:
-    if expected is LeaseLost:
-        return "Q4"
-    if expected is UnreadableRecord:
-        return "Q13"
+def refusal(run: Run, job_id: str, expected: type[OrchError], actual: Any, *, final: bool = False) -> str:
+    """The promise by which this job should have met this error; `final` says that it is, or counts as, final."""
     if expected is IllegalTransition:
         return "Q7" if final else "Q12"
-    if expected is JobNotFound and isinstance(actual, Job):
-        return "Q10" if actual.id in run.model.purged else "Q1"
-    return "Q12"
+    if expected is JobNotFound and (isinstance(actual, Job) or (isinstance(actual, OrchError) and job_id)):
+        return "Q10" if job_id in run.model.purged else "Q1"
+    return REFUSALS.get(expected, "Q12")
 
 
 def _id_of(actual: Any) -> str:

@@ -25,7 +25,7 @@ def judge_value(run: Run, op: Operation, values: Values, expected: Any, actual: 
         return
     promise = _PROMISES[op.name]
     if isinstance(expected, type):
-        promise = blame.REFUSALS.get(expected, "Q12")
+        promise = blame.refusal(run, values[0] if op.on_job else "", expected, actual)
     elif blame.touched(actual):
         promise = "Q11"
     raise Violation(
@@ -234,7 +234,7 @@ def judge_lease(run: Run, op: Operation, values: Values, expected: Any, actual: 
     if isinstance(expected, type):
         if isinstance(actual, expected):
             return
-        promise = blame.REFUSALS.get(expected, "Q12")
+        promise = blame.refusal(run, values[0] if op.on_job else "", expected, actual)
     elif isinstance(actual, Lease) and expected == actual:
         run.watch.extended(actual)
         run.model.jobs[actual.job_id].fields["lease"] = actual

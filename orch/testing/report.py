@@ -403,6 +403,12 @@ def claim(script: Script, run: Run, op: Operation, text: str, violation: Violati
     if op.name in ("dequeue", "lost dequeue"):
         first = expected[0] if expected else None
         return [f"job = {text}", *_about("job", run, first, actual, why)]
+    if op.name == "long error" and violation.promise == "Q12" and isinstance(actual, Job):
+        return [
+            f"job = {text}",
+            f"assert len(job.error.encode()) <= 16 * 1024, {why}",
+            f"assert not ('long ' * 4000).startswith(job.error), {why}",
+        ]
     if isinstance(expected, ModelJob) or (expected is None and op.name == "get_job"):
         return [f"job = {text}", *_about("job", run, expected, actual, why)]
     if op.name in ("enqueue", "enqueue_many") and actual == expected and not isinstance(actual, Exception):
