@@ -1265,6 +1265,15 @@ def test_a_text_with_a_flipped_bit_is_contained_by_a_dequeue(path, queue, column
 
 
 @pytest.mark.promise("Q13")
+@pytest.mark.parametrize("text", ['{"r":1} and more', '{"r":', ""])
+def test_a_result_that_was_cut_or_added_to_is_contained(path, queue, text):
+    queue.enqueue_many([new_job("a", result={"r": 1}), new_job("b")])
+    sql(path, "UPDATE job SET result = ? WHERE seq = 1", text)
+    assert [job.id for job in queue.list_jobs()] == ["b"]
+    check_books(queue)
+
+
+@pytest.mark.promise("Q13")
 def test_a_record_of_a_newer_orch_is_quarantined_though_its_checksum_holds(path, queue):
     queue.enqueue_many(new_jobs(2))
     newer = encode_record(new_job("j0")).replace('"v":1', '"v":2')
