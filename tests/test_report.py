@@ -205,6 +205,22 @@ WRONG = [
     ("schedule_cursor", text, {"S2"}),
     ("advance_schedule", negated, {"S2"}),
     ("advance_schedule", raises, {"S2"}),
+    # answers that make no sense at all
+    ("enqueue", text, {"Q3"}),
+    ("dequeue_many", text, {"Q2"}),
+    ("update_status", text, {"Q8"}),
+    ("get_job", text, {"Q1", "Q8"}),
+    ("list_jobs", text, {"Q9"}),
+    ("counts", text, {"Q9"}),
+    ("stats", none, {"Q9"}),
+    ("workers", text, {"W8"}),
+    ("workers", none, {"W8"}),
+    ("quarantined", none, {"Q13"}),
+    ("extend_lease", none, {"Q5"}),
+    ("extend_many", none, {"Q5", "Q8"}),
+    ("purge", text, {"Q10"}),
+    ("progress", none, {"D5"}),
+    ("requeue", text, {"Q7", "Q8", "Q11"}),
 ]
 
 

@@ -203,6 +203,8 @@ def job(run: Run, verb: str, job_id: str, expected: Any, actual: Any, place: int
         if isinstance(actual, IllegalTransition):
             return ("Q8" if model.silent and run.leased else "Q7"), said
         return "Q8", said
+    if not isinstance(actual, Job):
+        return "Q8", f"{said}; it is no Job"
     return fields(run, expected, actual, verb)
 
 

@@ -13,10 +13,10 @@ from typing import Any, Protocol
 
 from orch.job import Job, Lease
 from orch.queue import LEASE_S, MAX_CRASHES, PersistentQueue
-from orch.testing.blame import idle
+from orch.testing.blame import idle, shown
 from orch.testing.capabilities import checked_capabilities
 from orch.testing.clock import FakeClock
-from orch.testing.model import PLACES, Model, ModelJob, Watch
+from orch.testing.model import PLACES, Broken, Model, ModelJob, Watch
 
 Args = tuple[int, ...]
 Step = tuple["Operation", Args]
@@ -63,6 +63,7 @@ class Operation:
     call: Callable[..., Any]
     judge: Callable[[Run, Operation, tuple[Any, ...], Any, Any], None]
     show: Callable[..., str]  # the call as Python: (script, *values)
+    promise: str = "Q8"  # that a nonsensical answer breaks
     weight: int = 4
     needs: frozenset[str] = frozenset()
     verb: str = ""  # a verb that the queue's class must override, for a bulk form
@@ -158,8 +159,16 @@ class Run:
             actual = error
         if self.notes is not None and self.notes.journal is not None:
             self.notes.journal.append(f"{op.code}{args} {_text(actual)}")
-        if actual is not expected or not op.plain:
+        if actual is expected and op.plain:
+            return True
+        try:
             op.judge(self, op, values, expected, actual)
+        except Broken as broken:
+            raise Violation(broken.promise, broken.sentence, expected, actual) from None
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise Violation(
+                op.promise, f"{op.name} answered {shown(actual)}, which makes no sense ({error})", expected, actual
+            ) from error
         return True
 
     def _noted(self, op: Operation, values: tuple[Any, ...]) -> Any:

@@ -665,6 +665,7 @@ OPERATIONS: tuple[Operation, ...] = (
         lambda script, id, specs: f"queue.enqueue({script.job(specs[0][0])})",
         weight=10,
         rare=True,
+        promise="Q3",
     ),
     Operation(
         "dequeue",
@@ -677,6 +678,7 @@ OPERATIONS: tuple[Operation, ...] = (
         lambda script, worker, lease_s, _: _claim_text("queue.dequeue", "", worker, lease_s),
         weight=12,
         on_job=False,
+        promise="Q2",
     ),
     Operation(
         "report",
@@ -704,6 +706,7 @@ OPERATIONS: tuple[Operation, ...] = (
         weight=22,
         on_job=False,
         plain=True,
+        promise="Q5",
     ),
     Operation(
         "operator's report",
@@ -728,6 +731,7 @@ OPERATIONS: tuple[Operation, ...] = (
         lambda script, id: f"queue.cancel({id!r})",
         weight=3,
         needs=_needs("operator"),
+        promise="Q7",
     ),
     Operation(
         "requeue",
@@ -740,6 +744,7 @@ OPERATIONS: tuple[Operation, ...] = (
         lambda script, id: f"queue.requeue({id!r})",
         weight=4,
         needs=_needs("requeue"),
+        promise="Q7",
     ),
     Operation(
         "extend_lease",
@@ -753,6 +758,7 @@ OPERATIONS: tuple[Operation, ...] = (
         weight=6,
         needs=_needs("extend", "lease"),
         leased=True,
+        promise="Q5",
     ),
     Operation(
         "purge",
@@ -766,6 +772,7 @@ OPERATIONS: tuple[Operation, ...] = (
         weight=4,
         on_job=False,
         plain=True,
+        promise="Q10",
     ),
     Operation(
         "get_job",
@@ -790,6 +797,7 @@ OPERATIONS: tuple[Operation, ...] = (
         weight=3,
         on_job=False,
         needs=_needs("listing"),
+        promise="Q9",
     ),
     Operation(
         "counts",
@@ -802,6 +810,7 @@ OPERATIONS: tuple[Operation, ...] = (
         lambda script: "queue.counts()",
         weight=5,
         on_job=False,
+        promise="Q9",
     ),
     Operation(
         "count",
@@ -814,6 +823,7 @@ OPERATIONS: tuple[Operation, ...] = (
         lambda script, status: f"queue.count({'' if status is None else f'JobStatus.{status.name}'})",
         weight=4,
         on_job=False,
+        promise="Q9",
     ),
     Operation(
         "look",
@@ -827,6 +837,7 @@ OPERATIONS: tuple[Operation, ...] = (
         weight=1,
         on_job=False,
         needs=_needs("listing"),
+        promise="Q9",
     ),
     Operation(
         "stats",
@@ -840,6 +851,7 @@ OPERATIONS: tuple[Operation, ...] = (
         weight=2,
         on_job=False,
         needs=_needs("stats"),
+        promise="Q9",
     ),
     Operation(
         "workers",
@@ -853,6 +865,7 @@ OPERATIONS: tuple[Operation, ...] = (
         weight=2,
         on_job=False,
         needs=_needs("workers"),
+        promise="W8",
     ),
     Operation(
         "announce",
@@ -870,6 +883,7 @@ OPERATIONS: tuple[Operation, ...] = (
         on_job=False,
         needs=_needs("workers"),
         plain=True,
+        promise="W8",
     ),
     Operation(
         "record_progress",
@@ -884,6 +898,7 @@ OPERATIONS: tuple[Operation, ...] = (
         needs=_needs("progress", "lease"),
         leased=True,
         plain=True,
+        promise="D5",
     ),
     Operation(
         "progress",
@@ -896,6 +911,7 @@ OPERATIONS: tuple[Operation, ...] = (
         lambda script, id: f"queue.progress({id!r})",
         weight=2,
         needs=_needs("progress"),
+        promise="D5",
     ),
     Operation(
         "schedule_cursor",
@@ -910,6 +926,7 @@ OPERATIONS: tuple[Operation, ...] = (
         on_job=False,
         needs=_needs("cursors"),
         plain=True,
+        promise="S2",
     ),
     Operation(
         "advance_schedule",
@@ -924,6 +941,7 @@ OPERATIONS: tuple[Operation, ...] = (
         on_job=False,
         needs=_needs("cursors"),
         plain=True,
+        promise="S2",
     ),
     Operation(
         "quarantined",
@@ -937,6 +955,7 @@ OPERATIONS: tuple[Operation, ...] = (
         weight=2,
         on_job=False,
         needs=_needs("quarantine"),
+        promise="Q13",
     ),
     # bulk forms, only where the class has its own
     Operation(
@@ -955,6 +974,7 @@ OPERATIONS: tuple[Operation, ...] = (
         ],
         weight=2,
         rare=True,
+        promise="Q3",
     ),
     Operation(
         "dequeue_many",
@@ -969,6 +989,7 @@ OPERATIONS: tuple[Operation, ...] = (
         verb="dequeue_many",
         singles=lambda n, worker, lease: [("D", (worker, lease))] * (2, 1, 3, 0)[n],
         weight=2,
+        promise="Q2",
     ),
     Operation(
         "exchange",
@@ -1011,6 +1032,7 @@ OPERATIONS: tuple[Operation, ...] = (
         needs=_needs("extend", "lease"),
         verb="extend_many",
         singles=lambda id1, age1, id2, age2, lease: [("X", (id1, age1, lease)), ("X", (id2, age2, lease))],
+        promise="Q5",
     ),
     # faults
     Operation(
@@ -1025,6 +1047,7 @@ OPERATIONS: tuple[Operation, ...] = (
         weight=2,
         on_job=False,
         needs=_needs("lease"),
+        promise="Q2",
     ),
     Operation(
         "turn back",
@@ -1038,6 +1061,7 @@ OPERATIONS: tuple[Operation, ...] = (
         weight=1,
         on_job=False,
         plain=True,
+        promise="Q5",
     ),
     Operation(
         "unreadable record",
@@ -1052,6 +1076,7 @@ OPERATIONS: tuple[Operation, ...] = (
         needs=_needs("quarantine"),
         hook="plant_record",
         plain=True,
+        promise="Q13",
     ),
     Operation(
         "unknown field",
@@ -1066,6 +1091,7 @@ OPERATIONS: tuple[Operation, ...] = (
         needs=_needs("quarantine"),
         hook="plant_record",
         plain=True,
+        promise="Q13",
     ),
     Operation(
         "caller's change",
@@ -1079,6 +1105,7 @@ OPERATIONS: tuple[Operation, ...] = (
         weight=3,
         on_job=False,
         plain=True,
+        promise="Q11",
     ),
     Operation(
         "open again",
@@ -1092,6 +1119,7 @@ OPERATIONS: tuple[Operation, ...] = (
         weight=2,
         on_job=False,
         hook="reopen",
+        promise="Q14",
     ),
     Operation(
         "bad input",
@@ -1105,6 +1133,7 @@ OPERATIONS: tuple[Operation, ...] = (
         weight=2,
         on_job=False,
         needs=_needs("refusal"),
+        promise="Q12",
     ),
     Operation(
         "long error",
@@ -1118,6 +1147,7 @@ OPERATIONS: tuple[Operation, ...] = (
         weight=1,
         needs=_needs("lease", "refusal"),
         leased=True,
+        promise="Q12",
     ),
     # many jobs; drivers choose these in traces of their own, because they are slow
     Operation(
@@ -1131,6 +1161,7 @@ OPERATIONS: tuple[Operation, ...] = (
         lambda script, n, specs: script.crowd(n),
         weight=0,
         on_job=False,
+        promise="Q3",
     ),
     Operation(
         "crowd taken",
@@ -1144,6 +1175,7 @@ OPERATIONS: tuple[Operation, ...] = (
         weight=0,
         on_job=False,
         needs=_needs("lease"),
+        promise="Q2",
     ),
     Operation(
         "crowd settled",
@@ -1182,5 +1214,6 @@ OPERATIONS: tuple[Operation, ...] = (
         lambda script, id, verb, place, lease: script.die(id, verb, place, lease),
         weight=6,
         hook="die",
+        promise="Q1",
     ),
 )

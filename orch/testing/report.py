@@ -308,7 +308,11 @@ def program_of(machine: QueueMachine, store: Store, steps: Sequence[Step], viola
             except Exception as error:
                 actual = error
             if last:
-                script.lines += claim(script, run, op, text, violation)
+                try:
+                    script.lines += claim(script, run, op, text, violation)
+                except (AttributeError, KeyError, TypeError, ValueError):  # an answer of no known shape
+                    kind = type(violation.actual).__name__
+                    script.lines += [f"answer = {text}", f"assert type(answer).__name__ != {kind!r}, answer"]
                 break
             script.lines += _statement(script, op, text, actual)
             try:
