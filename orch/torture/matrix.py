@@ -26,6 +26,7 @@ from orch.torture.store import fresh_prefix
 from orch.torture.world import JUDGE, Lane, World, histories
 
 SECONDS = 6.0  # of each fault
+INTENSITY = 2.0  # so short a time needs more strikes
 SLACK_S = 3.0  # beyond lease and sweep for a process to begin on a busy machine
 JOBS = 3  # taken at once by the worker that dies
 PATIENCE_S = 60.0  # what takes longer counts as never
@@ -222,6 +223,7 @@ def matrix(out: Path, backends: Sequence[str], *, seconds: float, lease_s: float
                 base,
                 out=folder / variant.folder / fault,
                 nemesis=(fault,),
+                intensity=1.0 if fault == "power" else INTENSITY,
                 workers=4,
                 slots=1,
                 producers=2,

@@ -220,10 +220,10 @@ def _strike(at_s: float, name: str, plan: Plan, rng: random.Random) -> Strike:
 def crash_of(plan: Plan, lane: str, life: int) -> Crash | None:
     """Where a worker dies by itself in its n-th life, if it does: in most lives if the fault is on."""
     rng = random.Random(f"{plan.seed}/step/{lane}/{life}")
-    if "step" not in plan.faults or rng.random() < 0.3:
+    if "step" not in plan.faults or rng.random() < 0.1:
         return None
-    step = rng.choice(STEPS)
-    n = rng.randint(1, 2) if step in RARE else 1 + int(12 * rng.random() ** 2)
+    (step,) = rng.choices(STEPS, [1 if step in RARE else 4 for step in STEPS])
+    n = 1 if step in RARE else 1 + int(20 * rng.random() ** 2)
     return Crash(step, rng.random() < 0.5 or step == "Take", n)
 
 
