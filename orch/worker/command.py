@@ -69,7 +69,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Be a worker as the arguments say; returns the exit code. Raises `OrchError` for what cannot begin."""
     from orch.worker.driver import run_worker
-    from orch.worker.isolation import Servers
     from orch.worker.running import in_processes, in_threads
     from orch.worker.steps import Config
 
@@ -93,8 +92,11 @@ def run(args: argparse.Namespace) -> int:
     )
     prepare(settings, level=args.log_level)
     queue = open_shared_queue(args.url, settings=replace(settings, lease_s=config.lease_s))
-    servers = Servers(log_level=args.log_level) if args.isolate == "process" else None
-    if servers is not None:
+    servers = None
+    if args.isolate == "process":
+        from orch.worker.isolation import Servers
+
+        servers = Servers(log_level=args.log_level)
         servers.warm(min(config.slots, config.max_jobs or config.slots))
     try:
         return run_worker(

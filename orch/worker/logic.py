@@ -190,11 +190,11 @@ class _Work:
         if not jobs:
             return
         state, worker_id = self.state, self.config.worker_id
-        runs = []
-        for job in jobs:
-            self.keys += 1
-            runs.append(Run(self.keys, job))
-            yield from self._say(f"Processing job {job.id} (DAG: {job.dag_path})", job)
+        runs = [Run(key, job) for key, job in enumerate(jobs, self.keys + 1)]
+        self.keys += len(runs)
+        if not self.config.quiet:
+            for job in jobs:
+                yield from self._say(f"Processing job {job.id} (DAG: {job.dag_path})", job)
         yield from self._do(Record(tuple(started_event(run, worker_id) for run in runs)))
         state.claimed += len(runs)
         yield from self._do(Start(tuple(runs)))
@@ -240,6 +240,7 @@ class _Work:
         yield from self._start(jobs)
 
     def _settle(self, batch: Sequence[Unreported], results: Sequence[Job | OrchError]) -> Steps:
+        says: list[Say] = []
         events: list[dict[str, Any]] = []
         refused: OrchError | None = None
         for finished, result in zip(batch, results, strict=True):
@@ -247,7 +248,9 @@ class _Work:
                 refused = result
                 self.state.unreported.append(finished)
             else:
-                yield from self._settled(finished, result, events)
+                self._settled(finished, result, says, events)
+        for say in says:
+            yield from self._do(say)
         if events:
             yield from self._do(Record(tuple(events)))
         if refused is not None:
@@ -255,30 +258,33 @@ class _Work:
         else:
             yield from self._reachable()
 
-    def _settled(self, finished: Unreported, result: Job | OrchError, events: list[dict[str, Any]]) -> Steps:
-        state, run, report = self.state, finished.run, finished.report
-        job, status, error = run.job, report.status.value, report.error
+    def _settled(
+        self, finished: Unreported, result: Job | OrchError, says: list[Say], events: list[dict[str, Any]]
+    ) -> None:
+        state, run, report, worker_id = self.state, finished.run, finished.report, self.config.worker_id
+        job, status, error, line = run.job, report.status.value, report.error, ""
         if isinstance(result, OrchError):
             status, error = "lost", said(result)
-            if isinstance(result, LeaseLost | JobNotFound):
-                yield from self._warn(f"Lost job {job.id}: its outcome was not reported: {error}", job)
-            else:
-                yield from self._warn(f"Error processing job {job.id}: {error}", job)
+            foreign = isinstance(result, LeaseLost | JobNotFound)
+            what = f"Lost job {job.id}: its outcome was not reported" if foreign else f"Error processing job {job.id}"
+            says.append(Say(f"[{worker_id}] {what}: {error}", logging.WARNING, job))
         elif report.status is JobStatus.SUCCESS:
             state.done += 1
-            yield from self._say(f"✓ Job {job.id} succeeded", job)
+            line = f"✓ Job {job.id} succeeded"
         elif report.status is JobStatus.PENDING:
             status = "returned"
         else:
             state.failed += 1
             if report.status is JobStatus.RETRY and result.status is not JobStatus.FAILED:
-                yield from self._say(f"⟳ Job {job.id} retrying (attempt {job.attempts})", job)
+                line = f"⟳ Job {job.id} retrying (attempt {job.attempts})"
             else:
                 status = JobStatus.FAILED.value
                 state.dead += 1
-                yield from self._say(f"✗ Job {job.id} failed: {error}", job)
+                line = f"✗ Job {job.id} failed: {error}"
+        if line and not self.config.quiet:
+            says.append(Say(f"[{worker_id}] {line}", logging.INFO, job))
         if finished.seconds is not None:
-            events.append(finished_event(run, status, error, finished.seconds, self.config.worker_id))
+            events.append(finished_event(run, status, error, finished.seconds, worker_id))
 
     def _unreachable(self, error: OrchError) -> Steps:
         """The queue did not answer: wait, longer each time, then try again (W5). Running jobs go on meanwhile."""
@@ -308,7 +314,9 @@ class _Work:
                 yield from self._stop(event)
         for event in events:
             if isinstance(event, Finished):
-                yield from self._finished(event)
+                run = self._ended(event)
+                if run is not None:
+                    yield from self._lost(run, event.seconds)
             elif isinstance(event, Claimed):
                 yield from self._claimed(event)
         yield from self._overdue()
@@ -325,16 +333,21 @@ class _Work:
             times.append(self.report_at if config.burst and not self.dry else self.claim_at)
         return min(times) if times else None
 
-    def _finished(self, event: Finished) -> Steps:
+    def _ended(self, event: Finished) -> Run | None:
+        """Take note of an attempt that ended; returns the run if it found out by itself that it was lost."""
         run = self.state.running.pop(event.key, None)
         if run is None:  # it had been given up; now its slot is free again
             self.state.blocked.pop(event.key, None)
-        elif isinstance(event.outcome, Lost):
-            why = "the queue refused its progress"
-            yield from self._do(_lost_line(run, why, self.config))
-            yield from self._do(Record((finished_event(run, "lost", why, event.seconds, self.config.worker_id),)))
-        else:
-            self._to_report(run, event.outcome, event.seconds)
+            return None
+        if isinstance(event.outcome, Lost):
+            return run
+        self._to_report(run, event.outcome, event.seconds)
+        return None
+
+    def _lost(self, run: Run, seconds: float) -> Steps:
+        why = "the queue refused its progress"
+        yield from self._do(_lost_line(run, why, self.config))
+        yield from self._do(Record((finished_event(run, "lost", why, seconds, self.config.worker_id),)))
 
     def _to_report(self, run: Run, outcome: Outcome, seconds: float) -> None:
         delay_s = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from orch.errors import BackendUnavailable, LeaseLost, NotSupported, WriteRefused
 from orch.job import Job
@@ -16,7 +16,9 @@ from orch.queue import PersistentQueue
 from orch.runner import Lost, Outcome, Record, run_job
 from orch.settings import Settings
 from orch.worker.attempt import Attempt, RunJob
-from orch.worker.isolation import Servers
+
+if TYPE_CHECKING:
+    from orch.worker.isolation import Servers
 
 _PAUSE_S = 0.05  # between two tries during an outage; doubles
 _PAUSE_S_MAX = 1.0
