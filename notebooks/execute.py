@@ -5,6 +5,7 @@ executed form is written anew. A cell tagged `varies` is executed but not compar
 """
 
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -22,7 +23,9 @@ def executed(source: Path) -> nbformat.NotebookNode:
     notebook = jupytext.read(source)
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number}"  # the same ids every time, so that a diff shows only changes
-    manager = KernelManager(kernel_name="python3", transport="ipc")  # no ports
+    sockets = tempfile.TemporaryDirectory()
+    # No ports; and a whole path, since the kernel's folder is another one than ours.
+    manager = KernelManager(kernel_name="python3", transport="ipc", ip=f"{sockets.name}/kernel")
     client = NotebookClient(
         notebook, km=manager, timeout=TIMEOUT_S, record_timing=False, resources={"metadata": {"path": str(HERE)}}
     )
@@ -32,6 +35,7 @@ def executed(source: Path) -> nbformat.NotebookNode:
         if manager.has_kernel:  # the client leaves a manager that it was given alone
             manager.shutdown_kernel(now=True)
         manager.cleanup_resources()
+        sockets.cleanup()
     notebook.metadata.pop("language_info", None)
     return notebook
 
