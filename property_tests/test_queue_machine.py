@@ -141,7 +141,8 @@ class SuccessCanFail(MemoryQueue):
 
     def _report(self, report, now):
         entry = self._entries.get(report.job_id)
-        if entry is not None and report.status is JobStatus.FAILED and entry.job.status is JobStatus.SUCCESS:
+        operators = report.lease is None and report.status is JobStatus.FAILED
+        if operators and entry is not None and entry.job.status is JobStatus.SUCCESS:
             self._counts[JobStatus.SUCCESS] -= 1
             self._counts[JobStatus.RUNNING] += 1
             entry.job.status = JobStatus.RUNNING

@@ -70,7 +70,7 @@ class Operation:
     hook: str = ""  # a hook that the store must have
     on_job: bool = True  # the first value is a job's id
     plain: bool = False  # an answer that is the model's very object (None, a bool, a small number) is right
-    leased: bool = False  # the first argument is a job that was delivered before, the second the age of a lease
+    leased: Args = ()  # which arguments are jobs that were delivered before; the next one is the age of a lease
     singles: Callable[..., list[tuple[str, Args]]] | None = None  # a bulk form as single forms, to shrink
     rare: bool = False  # the last argument is seldom other than 0, because its other values cost time
     row: int = field(default=0)  # where its coverage begins

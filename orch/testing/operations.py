@@ -691,7 +691,7 @@ OPERATIONS: tuple[Operation, ...] = (
         _report_text,
         weight=24,
         needs=_needs("lease"),
-        leased=True,
+        leased=(0,),
         rare=True,
     ),
     Operation(
@@ -757,7 +757,7 @@ OPERATIONS: tuple[Operation, ...] = (
         lambda script, id, lease, lease_s, _: _claim_text("queue.extend_lease", script.lease(lease), "", lease_s),
         weight=6,
         needs=_needs("extend", "lease"),
-        leased=True,
+        leased=(0,),
         promise="Q5",
     ),
     Operation(
@@ -896,7 +896,7 @@ OPERATIONS: tuple[Operation, ...] = (
         lambda script, id, lease, task, output: f"queue.record_progress({script.lease(lease)}, {task!r}, {output!r})",
         weight=2,
         needs=_needs("progress", "lease"),
-        leased=True,
+        leased=(0,),
         plain=True,
         promise="D5",
     ),
@@ -1013,6 +1013,7 @@ OPERATIONS: tuple[Operation, ...] = (
             ("R", (id2, age2, status2, 0, status2)),
             *[("D", (worker, lease))] * n,
         ],
+        leased=(1, 4),
     ),
     Operation(
         "extend_many",
@@ -1033,6 +1034,7 @@ OPERATIONS: tuple[Operation, ...] = (
         verb="extend_many",
         singles=lambda id1, age1, id2, age2, lease: [("X", (id1, age1, lease)), ("X", (id2, age2, lease))],
         promise="Q5",
+        leased=(0, 2),
     ),
     # faults
     Operation(
@@ -1146,7 +1148,7 @@ OPERATIONS: tuple[Operation, ...] = (
         _report_text,
         weight=1,
         needs=_needs("lease", "refusal"),
-        leased=True,
+        leased=(0,),
         promise="Q12",
     ),
     # many jobs; drivers choose these in traces of their own, because they are slow

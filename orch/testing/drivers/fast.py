@@ -161,7 +161,10 @@ def wander(run: Run, rng: Callable[[], float], deck: Deck, steps: int) -> None:
         if op.leased:
             if not delivered:
                 continue
-            args = (delivered[int(rng() * len(delivered))], *args[1:])
+            drawn = list(args)
+            for place in op.leased:
+                drawn[place] = delivered[int(rng() * len(delivered))]
+            args = tuple(drawn)
         do(op, args)
         if len(done) >= steps:
             break

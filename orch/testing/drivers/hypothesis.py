@@ -70,7 +70,10 @@ class QueueStateMachine(RuleBasedStateMachine):
         if op.leased:
             if not run.delivered:
                 return
-            args = (run.delivered[args[0] % len(run.delivered)], *args[1:])
+            chosen = list(args)
+            for place in op.leased:
+                chosen[place] = run.delivered[args[place] % len(run.delivered)]
+            args = tuple(chosen)
         try:
             run.do(op, args)
         except Violation as violation:
