@@ -233,6 +233,8 @@ def test_a_run_that_an_operator_ended_may_be_overtaken():
 def test_a_recovery_counts_from_the_death_to_the_next_delivery_of_what_was_held():
     assert recoveries_of(OPS, DEATHS) == pytest.approx([2.01])
     assert recoveries_of([*OPS, reported("w1.1", "b", 0.9, 12)], DEATHS) == []
+    unheard = op("w1.1", "report", "b", 0.9, None, args={"status": "retry"}, token=12)
+    assert recoveries_of([*OPS, unheard], DEATHS) == [], "it may have been put back by that"
     assert recoveries_of(OPS[:5], DEATHS) == []
     low = [replace(one, value={"priority": -5}) if one.op == "dequeue" else one for one in OPS]
     assert recoveries_of(low, DEATHS) == [], "it waits for all others anyway"

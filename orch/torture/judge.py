@@ -209,7 +209,8 @@ def overlapping(runs: Sequence[Run], history: Iterable[Op], seen: Seen, lease_s:
 def recoveries_of(history: Iterable[Op], deaths: Iterable[Death]) -> list[float]:
     """Seconds from the death of a worker to the next delivery of what it held.
 
-    Jobs of a lower priority than most are left out: they wait for all others, however soon they are deliverable.
+    Left out are jobs of a lower priority than most, which wait for all others however soon they are deliverable, and
+    those whose report may have been heard: a retry takes a new ticket.
     """
     taken: dict[str, list[Op]] = defaultdict(list)
     by_job: dict[str, list[Op]] = defaultdict(list)
@@ -218,7 +219,7 @@ def recoveries_of(history: Iterable[Op], deaths: Iterable[Death]) -> list[float]
         if op.op == "dequeue" and op.outcome is Outcome.OK and op.job is not None:
             taken[op.client.partition("/")[0]].append(op)
             by_job[op.job].append(op)
-        elif op.op == "report" and op.outcome is Outcome.OK:
+        elif op.op == "report" and op.outcome is not Outcome.REFUSED:
             told.add(op.token)
     found = []
     for death in deaths:
