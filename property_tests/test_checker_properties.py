@@ -29,7 +29,7 @@ from orch.checker.lives import Scene, _life, _ordinary
 from orch.history import Op, Outcome, as_unknown
 
 HISTORIES = int(os.environ.get("ORCH_CHECKER_HISTORIES", "0"))
-LONG = pytest.mark.timeout(0 if HISTORIES else 120)
+LONG = pytest.mark.timeout(0 if HISTORIES else 300)
 
 # -- the oracle: try every order --------------------------------------------------------------------------------------
 
