@@ -111,25 +111,22 @@ def raw(jobs: list[Job]) -> list[tuple[str, int, str]]:
 
 
 class Watch:
-    """Adds up the time of one verb."""
+    """How long each call of each verb took, in seconds an item."""
 
     def __init__(self) -> None:
-        self.spent: dict[str, float] = {}
-        self.done: dict[str, int] = {}
+        self.took: dict[str, list[float]] = {}
 
     def time(self, what: str, n: int, act: Callable[[], object]) -> object:
         started = CLOCK()
         answer = act()
-        self.spent[what] = self.spent.get(what, 0.0) + CLOCK() - started
-        self.done[what] = self.done.get(what, 0) + n
+        self.took.setdefault(what, []).append((CLOCK() - started) / n)
         return answer
 
 
-def one_round(floor: Floor, queue: SqliteQueue, calls: int, found: dict[str, list[float]]) -> None:
+def one_round(floor: Floor, queue: SqliteQueue, calls: int, watch: Watch) -> None:
     """Each verb on both, call by call, so that both see the same machine."""
-    watch = Watch()
     for n in (1, HUNDRED):
-        for _ in range(calls if n == 1 else calls // 10):
+        for _ in range(calls if n == 1 else calls // 5):
             jobs = [Job.new("workflow:noop") for _ in range(n)]
             other = raw([Job.new("workflow:noop") for _ in range(n)])
             if n == 1:
@@ -148,37 +145,33 @@ def one_round(floor: Floor, queue: SqliteQueue, calls: int, found: dict[str, lis
             watch.time(f"enqueue, {n} floor", n, lambda: floor.enqueue(other))  # noqa: B023  # as above
             theirs = watch.time(f"dequeue, {n} floor", n, lambda: floor.dequeue(n))  # noqa: B023  # as above
             watch.time(f"report, {n} floor", n, lambda: floor.report(theirs))  # noqa: B023  # as above
-    for what, spent in watch.spent.items():
-        found.setdefault(what, []).append(watch.done[what] / spent)
-    for what in list(watch.spent):
-        if not what.endswith("floor"):
-            found.setdefault(what + " ratio", []).append(watch.spent[what + " floor"] / watch.spent[what])
 
 
 def verbs(folder: Path, rounds: int) -> None:
-    print(f"{'verb':14}{'ours /s':>12}{'floor /s':>12}{'ratio':>8}   (medians of {rounds} interleaved rounds)")
     queue, floor = SqliteQueue(folder / "ours.db"), Floor(folder / "floor.db")
-    found: dict[str, list[float]] = {}
-    one_round(floor, queue, 100, {})
+    one_round(floor, queue, 100, Watch())
+    watch = Watch()
     for _ in range(rounds):
-        one_round(floor, queue, 500, found)
+        one_round(floor, queue, 500, watch)
     queue.close()
     floor.close()
-    medians = {name: statistics.median(values) for name, values in found.items()}
-    for what in [name for name in found if name[-1] == "1" or name[-3:] == "100"]:
-        print(f"{what:14}{medians[what]:12,.0f}{medians[what + ' floor']:12,.0f}{medians[what + ' ratio']:8.2f}")
+    median = {what: statistics.median(took) for what, took in watch.took.items()}
+    mean = {what: statistics.fmean(took) for what, took in watch.took.items()}
+    print(f"{'':14}{'median call, jobs/s':^30}  {'all, with checkpoints, jobs/s':^30}")
+    print(f"{'verb':14}" + f"{'ours':>11}{'floor':>11}{'ratio':>8}  " * 2)
     for n in ("1", "100"):
-        both = [
-            (1 / a + 1 / b) / (1 / c + 1 / d)
-            for a, b, c, d in zip(
-                found[f"dequeue, {n} floor"],
-                found[f"report, {n} floor"],
-                found[f"dequeue, {n}"],
-                found[f"report, {n}"],
-                strict=True,
-            )
-        ]
-        print(f"{'both, ' + n:14}{'':24}{statistics.median(both):8.2f}   (dequeue + report, the target)")
+        for verb in ("enqueue", "dequeue", "report"):
+            line = f"{verb + ', ' + n:14}"
+            for by in (median, mean):
+                ours, raw_sql = by[f"{verb}, {n}"], by[f"{verb}, {n} floor"]
+                line += f"{1 / ours:11,.0f}{1 / raw_sql:11,.0f}{raw_sql / ours:8.2f}  "
+            print(line)
+        line = f"{'the last two':14}"
+        for by in (median, mean):
+            ours = by[f"dequeue, {n}"] + by[f"report, {n}"]
+            raw_sql = by[f"dequeue, {n} floor"] + by[f"report, {n} floor"]
+            line += f"{1 / ours:11,.0f}{1 / raw_sql:11,.0f}{raw_sql / ours:8.2f}  "
+        print(line)
 
 
 def cost(act: Callable[[], object], n: int) -> float:
