@@ -78,7 +78,7 @@ def torture(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def peers(session: nox.Session) -> None:
-    """Other people's queues: the level of each library, measured; `python -m orch.testing.adapters` prints the tables."""
+    """Other people's queues: the level of each library; `python -m orch.testing.adapters` prints the tables."""
     install(session, "test")
     session.install("-q", "-e", ".[peers]")  # at the versions that the extra names
     session.run("pytest", "tests/test_adapters.py", *session.posargs)
