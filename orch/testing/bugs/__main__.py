@@ -13,6 +13,7 @@ from typing import Any
 from orch.testing.bugs.catalogue import HUNTERS, Bug, Finding, every, hunter
 
 BUDGET_S = {"fast": 10.0, "hypothesis": 60.0}  # CPU seconds for a bug
+SLOW = ("torture",)  # levels that start processes: hunted when they, or their bugs, are asked for
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
 
     bugs = [bug for bug in every(options.level) if not options.names or bug.name in options.names]
+    if not options.names and options.level is None:
+        bugs = [bug for bug in bugs if bug.level not in SLOW]
     unknown = sorted(set(options.names) - {bug.name for bug in bugs})
     if unknown or not bugs:
         print(f"no such bug: {', '.join(unknown) or 'none of this level'}", file=sys.stderr)

@@ -29,11 +29,13 @@ MODULES: tuple[str, ...] = (
     "queue_sqlite",
     "queue_store",
     "naive_redis",
+    "processes",
 )
 
 #: Level -> the module with its `hunt`, and `hunt_with_hypothesis` where that driver knows the level.
 HUNTERS: dict[str, str] = {
     "queue": "orch.testing.bugs.queue_hunter",
+    "torture": "orch.testing.bugs.torture_hunter",
 }
 
 
