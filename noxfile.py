@@ -71,9 +71,24 @@ def properties(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def torture(session: nox.Session) -> None:
-    """Real processes under a nemesis, each fault by itself, and broken queues that it has to find."""
+    """Real processes under a nemesis: each fault by itself, and the broken queues that it has to find."""
     install(session, "test")
     session.run("pytest", "-m", "torture", "tests/test_torture.py", *session.posargs)
+    session.run("python", "-m", "orch.testing.bugs", "--level", "torture")
+
+
+@nox.session(default=False)
+def torture_ci(session: nox.Session) -> None:
+    """Torture in four minutes: 90 s of every fault on both durable backends, the main faults alone, a broken queue."""
+    install(session, "test")
+    out = str(Path(session.create_tmp()) / "run")
+    run = ("orch", "torture", "--out", out, "--seed", os.environ.get("ORCH_SEED", "1"))
+    small = ("--workers", "4", "--jobs-per-second", "20")
+    for store in (("--backend", "redis"), ("--backend", "sqlite", "--synchronous", "FULL")):
+        session.run(*run, *store, *small, "--seconds", "45")
+    session.run(*run, "--matrix", "--nemesis", "kill,pause,restart", "--seconds", "3", "--lease", "1")
+    broken = ("--queue", "orch.testing.bugs.processes:popping", "--nemesis", "kill", "--seconds", "4", "--limit", "4")
+    session.run(*run, *small, "--lease", "1", *broken, success_codes=[1])  # the rig must see it
 
 
 @nox.session(default=False)

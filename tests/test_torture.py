@@ -1,7 +1,6 @@
 """Torture of the real thing: each fault alone, queues that are broken on purpose, and what is left behind."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,6 +11,8 @@ import pytest
 
 from orch import Job, open_queue
 from orch.errors import InvalidInput
+from orch.testing.bugs.processes import BUGS
+from orch.testing.bugs.torture_hunter import hunt, plan_of
 from orch.testing.servers import find_server, start_redis
 from orch.torture.matrix import JOBS, Variant, kill_row, matrix
 from orch.torture.plan import Plan
@@ -22,198 +23,6 @@ pytestmark = [pytest.mark.torture, pytest.mark.real, pytest.mark.timeout(300)]
 needs_server = pytest.mark.skipif(find_server() is None, reason="no redis-server or valkey-server")
 # Short leases and few members: each run is a few seconds.
 SMALL = {"workers": 3, "producers": 1, "lease_s": 1.0, "jobs_per_second": 25.0, "seconds": 3.0, "seed": 11}
-
-BROKEN = '''
-"""Queues that are broken on purpose, each in one way."""
-
-import os
-import time
-from dataclasses import replace
-
-from orch.backends import open_shared_queue
-from orch.backends.redis import RedisQueue
-from orch.backends.sqlite import SqliteQueue
-from orch.errors import BackendUnavailable
-from orch.job import Job, JobStatus, Report
-
-
-def broken(kind):
-    def make(url, settings):
-        queue = open_shared_queue(url, settings=settings)
-        queue.__class__ = kind
-        for name in ("max_crashes", "_clock"):
-            if name in vars(kind):
-                setattr(queue, name, getattr(kind, name))
-        return queue
-    return make
-
-
-class Forgetful(SqliteQueue):
-    """A delivery is not watched: the job of a dead worker never comes back."""
-
-    def _exchange(self, reports, n, worker_id, lease_s):
-        return super()._exchange(reports, n, worker_id, 100_000.0)
-
-
-class Hasty(SqliteQueue):
-    """The lease that is kept is shorter than the one that was promised."""
-
-    def _exchange(self, reports, n, worker_id, lease_s):
-        return super()._exchange(reports, n, worker_id, lease_s / 5)
-
-    def _extend(self, leases, lease_s):
-        return [lease for lease in leases]
-
-
-class Unfenced(SqliteQueue):
-    """Reports and extensions count whoever makes them: by the id alone."""
-
-    def _extend(self, leases, lease_s):
-        return [lease if isinstance(new, Exception) else new
-                for lease, new in zip(leases, super()._extend(leases, lease_s))]
-
-    def _exchange(self, reports, n, worker_id, lease_s):
-        told = [r if r.status is JobStatus.PENDING else replace(r, lease=None) for r in reports]
-        return super()._exchange(told, n, worker_id, lease_s)
-
-
-class Popping(SqliteQueue):
-    """What is taken is gone, as from a list that is popped: a success at once."""
-
-    def _exchange(self, reports, n, worker_id, lease_s):
-        _, jobs = super()._exchange((), n, worker_id, lease_s)
-        for job in jobs:
-            super()._exchange(self.done(job), 0, worker_id, lease_s)
-        return [self.get_job(r.job_id) for r in reports], jobs
-
-    def done(self, job):
-        return (Report(job.id, JobStatus.SUCCESS, lease=job.lease),)
-
-
-class Lossy(SqliteQueue):
-    """Every tenth job is acknowledged and not stored."""
-
-    seen = 0
-
-    def _enqueue(self, jobs):
-        type(self).seen += 1
-        return len(jobs) if self.seen % 10 == 0 else super()._enqueue(jobs)
-
-
-class Numb(SqliteQueue):
-    """One worker goes on living, beats, and takes nothing any more."""
-
-    asked = 0
-
-    def _exchange(self, reports, n, worker_id, lease_s):
-        type(self).asked += worker_id == "w1"
-        return super()._exchange(reports, 0 if worker_id == "w1" and self.asked > 5 else n, worker_id, lease_s)
-
-
-class Fragile(SqliteQueue):
-    """Takes its worker along, with exit status 0, when a step is slow: as in an outage."""
-
-    def _exchange(self, reports, n, worker_id, lease_s):
-        begun = time.monotonic()
-        answer = super()._exchange(reports, n, worker_id, lease_s)
-        if time.monotonic() - begun > 2.0 and worker_id.startswith("w"):
-            os._exit(0)
-        return answer
-
-
-class Reordering(SqliteQueue):
-    """Two jobs that are enqueued one after the other are swapped."""
-
-    kept = None
-
-    def _enqueue(self, jobs):
-        if len(jobs) != 1 or jobs[0].priority or jobs[0].not_before:
-            return super()._enqueue(jobs)
-        if self.kept is None:
-            type(self).kept = jobs
-            return 1
-        first, type(self).kept = self.kept, None
-        return super()._enqueue(jobs) and super()._enqueue(first)
-
-
-class CallersClock(SqliteQueue):
-    """Leases are reckoned on the clock of whoever asks."""
-
-    _clock = staticmethod(time.time)
-
-
-class Impatient(SqliteQueue):
-    """The first lost lease ends a job."""
-
-    max_crashes = 0
-
-
-class Tireless(SqliteQueue):
-    """Lost leases are not counted: a job that kills its worker goes on for ever."""
-
-    max_crashes = 1_000_000
-
-
-class InTwoSteps(SqliteQueue):
-    """A retry is a failure that is put back afterwards."""
-
-    def _exchange(self, reports, n, worker_id, lease_s):
-        again = [r.job_id for r in reports if r.status is JobStatus.RETRY and r.lease]
-        told = [replace(r, status=JobStatus.FAILED, delay_s=None) if r.job_id in again else r for r in reports]
-        results, jobs = super()._exchange(told, n, worker_id, lease_s)
-        for at, report in enumerate(reports):
-            job = results[at]
-            if report.job_id in again and not isinstance(job, Exception) and job.failures <= job.max_retries:
-                time.sleep(0.2)
-                results[at] = self.requeue(report.job_id)
-        return results, jobs
-
-
-class IdleBlind(SqliteQueue):
-    """Lost leases are looked for only where there is something to deliver."""
-
-    def _exchange(self, reports, n, worker_id, lease_s):
-        return super()._exchange(reports, n if n and self.stats().ready else 0, worker_id, lease_s)
-
-
-class ByName(SqliteQueue):
-    """A worker that beats keeps all that is its by name: also what its dead namesake held."""
-
-    def _exchange(self, reports, n, worker_id, lease_s):
-        mine = [j.lease for j in self.list_jobs(JobStatus.RUNNING) if j.lease and j.lease.worker_id == worker_id]
-        if n and mine:
-            self._extend(mine, lease_s)
-        return super()._exchange(reports, n, worker_id, lease_s)
-
-
-class Buffered(SqliteQueue):
-    """Jobs are acknowledged before they are stored, some at a time."""
-
-    buffer = []
-
-    def _enqueue(self, jobs):
-        self.buffer.extend(jobs)
-        if len(self.buffer) >= 8:
-            super()._enqueue(self.buffer)
-            self.buffer.clear()
-        return len(jobs)
-
-
-class Optimistic(RedisQueue):
-    """A report that cannot be sent is taken for done."""
-
-    def _exchange(self, reports, n, worker_id, lease_s):
-        try:
-            return super()._exchange(reports, n, worker_id, lease_s)
-        except BackendUnavailable:
-            if not reports:
-                raise
-            return [Job("x", "x", "x", None, r.status, "2026-01-01T00:00:00Z") for r in reports], []
-
-
-for kind in (*SqliteQueue.__subclasses__(), *RedisQueue.__subclasses__()):
-    globals()[kind.__name__.lower()] = broken(kind)
-'''
 
 
 def said(outcome):
@@ -280,44 +89,20 @@ def test_all_faults_together_break_nothing_and_the_page_shows_them(tmp_path):
     assert all(f"<b>{name}</b>" in page for name in outcome.plan.faults)
 
 
-# What they need to be caught every time: work in progress when the last worker dies, or time for jobs between cuts.
-TUNED = {
-    "idleblind": {"intensity": 1.0, "jobs_per_second": 40.0},
-    "optimistic": {"intensity": 1.0, "seconds": 8.0, "backend": "redis"},
-}
+@needs_server
+@pytest.mark.parametrize("bug", ["popping", "optimistic", "fragile", "locked"])
+def test_a_queue_that_is_broken_is_caught_by_the_promise_it_breaks(bug):
+    """Some of those that `python -m orch.testing.bugs --level torture` hunts."""
+    found = hunt(next(one for one in BUGS if one.name == bug))
+    assert found is not None
+    assert found.promise in next(one for one in BUGS if one.name == bug).promises, found.program
 
 
-@pytest.mark.parametrize(
-    ("queue", "nemesis", "promises"),
-    [
-        ("forgetful", ("kill",), {"Q1", "Q5"}),
-        ("hasty", ("long",), {"Q4"}),
-        ("unfenced", ("pause", "long"), {"Q4", "Q7"}),
-        ("popping", ("kill",), {"Q1", "Q4", "Q7"}),
-        ("lossy", ("kill",), {"Q1"}),
-        ("numb", ("kill",), {"W5"}),
-        ("fragile", ("outage",), {"W5"}),
-        ("reordering", ("skew",), {"Q1", "Q2"}),
-        ("callersclock", ("skew", "long"), {"Q4"}),
-        ("impatient", ("kill",), {"W1"}),
-        ("tireless", ("poison",), {"Q1", "Q6"}),
-        ("intwosteps", ("kill",), {"W1"}),
-        ("idleblind", ("kill", "long"), {"Q1", "Q2", "Q5"}),
-        ("byname", ("kill",), {"Q1", "Q5"}),
-        ("buffered", ("kill",), {"Q1"}),
-        ("optimistic", ("partition",), {"Q1", "Q4", "Q7"}),
-    ],
-)
-def test_a_queue_that_is_broken_is_caught_by_the_promise_it_breaks(tmp_path, monkeypatch, queue, nemesis, promises):
-    (tmp_path / "broken_queues.py").write_text(BROKEN)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    if queue == "optimistic" and find_server() is None:
-        pytest.skip("no redis-server or valkey-server")
-    tuned = {"seconds": 4.0, "limit_s": 4.0, "intensity": 4.0, **TUNED.get(queue, {})}
-    outcome = run(tmp_path, nemesis=nemesis, queue=f"broken_queues:{queue}", **tuned)
-    assert not outcome.good
-    assert promises & {finding.promise.split()[0] for finding in outcome.broken}, said(outcome)
+def test_there_are_bugs_enough_and_each_has_faults_that_exist():
+    assert len(BUGS) >= 15
+    assert len({bug.name for bug in BUGS}) == len(BUGS)
+    for bug in BUGS:
+        assert plan_of(bug, 1, Path("x")).faults
 
 
 # -- other people's stores -------------------------------------------------------------------------------------------
@@ -366,9 +151,21 @@ def test_workers_killed_in_take_and_in_run_are_replaced_within_lease_and_sweep(t
     assert (row.lost, row.twice, set(row.exits), row.alive) == (0, 0, {0}, True)
 
 
-def test_the_matrix_refuses_a_backend_that_it_does_not_know(tmp_path):
-    with pytest.raises(InvalidInput, match="postgres"):
-        matrix(tmp_path / "m", ("postgres",), seconds=1.0, lease_s=1.0, seed=0, say=lambda _text: None)
+@pytest.mark.parametrize(
+    ("wrong", "said"), [({"backends": ("postgres",)}, "postgres"), ({"faults": ("rain",)}, "rain")]
+)
+def test_the_matrix_refuses_a_backend_or_a_fault_that_it_does_not_know(tmp_path, wrong, said):
+    asked = {"backends": ("sqlite",), "seconds": 1.0, "lease_s": 1.0, "seed": 0, "say": lambda _text: None}
+    with pytest.raises(InvalidInput, match=said):
+        matrix(tmp_path / "m", **{**asked, **wrong})
+
+
+def test_the_matrix_gives_only_the_faults_that_were_asked_for(tmp_path):
+    table = matrix(
+        tmp_path / "m", ("sqlite",), seconds=1.0, lease_s=1.0, seed=0, say=lambda _text: None, faults=("kill",)
+    )
+    assert [(cell.variant.name, cell.fault) for cell in table.cells] == [("SQLite NORMAL", "kill")]
+    assert table.good, table.summary
 
 
 # -- the command -----------------------------------------------------------------------------------------------------

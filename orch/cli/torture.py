@@ -101,6 +101,7 @@ def _matrix(args: argparse.Namespace, seed: int, progress: Progress) -> int:
         lease_s=args.lease,
         seed=seed,
         say=progress.say,
+        faults=None if args.nemesis is None else _names(args.nemesis),
     )
     progress.end()
     if args.json:

@@ -193,16 +193,29 @@ class Matrix:
         }
 
 
-def matrix(out: Path, backends: Sequence[str], *, seconds: float, lease_s: float, seed: int, say: Say) -> Matrix:
-    """Run the whole of it; each cell leaves its page in a folder under `out`."""
+def matrix(
+    out: Path,
+    backends: Sequence[str],
+    *,
+    seconds: float,
+    lease_s: float,
+    seed: int,
+    say: Say,
+    faults: Sequence[str] | None = None,
+) -> Matrix:
+    """Run the whole of it, or only some faults; each cell leaves its page in a folder under `out`."""
     for backend in backends:
         if backend not in BACKENDS:
             raise InvalidInput(f"backends of the matrix are {', '.join(BACKENDS)}, got {backend!r}")
+    for fault in faults or ():
+        if fault not in FAULTS:
+            raise InvalidInput(f"faults of the matrix are {', '.join(FAULTS)}, got {fault!r}")
     begun = time.monotonic()
     folder = fresh_folder(out)
     kills, cells = [], []
     for variant in VARIANTS:
-        if variant.backend not in backends:
+        given = [fault for fault in faults_of(variant) if faults is None or fault in faults]
+        if variant.backend not in backends or not given:
             continue
         base = Plan(
             out=folder / variant.folder / "kills",
@@ -218,7 +231,7 @@ def matrix(out: Path, backends: Sequence[str], *, seconds: float, lease_s: float
         )
         say(f"{variant.name}: workers killed in take and in run, an outage of {OUTAGE_S:g} s")
         kills.append(kill_row(variant, base, say))
-        for fault in faults_of(variant):
+        for fault in given:
             plan = replace(
                 base,
                 out=folder / variant.folder / fault,

@@ -1,7 +1,7 @@
 """The kill matrix of somebody else's library: its real worker is killed in take and in run, and its Redis goes away.
 
-Every cell has a private server and a worker process (group) of its own. A number is the seconds from the death of the
-worker until another one, started at once, began the job again.
+Every cell has a private server and a worker of its own, whose processes are one session. A number is the seconds from
+the death of the worker until another one, started at once, began the job again.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class _Bench:
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, NOTES: str(self.notes)},
-                start_new_session=True,  # a process group of its own, so that all of it can be killed at once
+                start_new_session=True,  # so that all its processes can be found: some form groups of their own
             )
         self._workers.append(process)
         return process
@@ -131,16 +131,16 @@ class _Bench:
         finally:
             adapter.close()
 
-    def began(self, job_id: str, group: int | None = None) -> float | None:
-        """When the job began, in any process group or in this one; seconds of the monotonic clock."""
-        return next((note["at_ns"] / 1e9 for note in self._noted("begin", job_id, group)), None)
+    def began(self, job_id: str, session: int | None = None) -> float | None:
+        """When the job began, in any worker or in this one; seconds of the monotonic clock."""
+        return next((note["at_ns"] / 1e9 for note in self._noted("begin", job_id, session)), None)
 
-    def _noted(self, what: str, job_id: str, group: int | None) -> Iterator[dict[str, Any]]:
+    def _noted(self, what: str, job_id: str, session: int | None) -> Iterator[dict[str, Any]]:
         text = self.notes.read_bytes() if self.notes.exists() else b""
         for line in text.splitlines(keepends=True):
             if line.endswith(b"\n"):
                 note = json.loads(line)
-                if note["what"] == what and note["job"] == job_id and group in (None, note["group"]):
+                if note["what"] == what and note["job"] == job_id and session in (None, note["session"]):
                     yield note
 
     def warm(self, process: subprocess.Popen[bytes]) -> None:
@@ -158,6 +158,7 @@ class _Bench:
         self.put(VICTIM, 0.1 if what == "take" else 3.0)
         if what == "take":
             first.wait(WARM_S)
+            _kill(first)
         else:
             _until(lambda: self.began(VICTIM) is not None, WARM_S)
             time.sleep(INTO_THE_JOB_S)
@@ -228,6 +229,11 @@ def _until(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
+    """`kill -9` of every process of a worker's session; the worker first, so that it starts no more."""
     with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+        os.kill(process.pid, signal.SIGKILL)
+    for entry in Path("/proc").iterdir():
+        with suppress(ValueError, ProcessLookupError, PermissionError):
+            if os.getsid(int(entry.name)) == process.pid:
+                os.kill(int(entry.name), signal.SIGKILL)
     process.wait()

@@ -21,7 +21,7 @@ def note(job_id: str, what: str) -> None:
     path = os.environ.get(NOTES)
     if path is None:
         return
-    line = json.dumps({"at_ns": time.monotonic_ns(), "job": job_id, "what": what, "group": os.getpgrp()})
+    line = json.dumps({"at_ns": time.monotonic_ns(), "job": job_id, "what": what, "session": os.getsid(0)})
     file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         os.write(file, line.encode() + b"\n")
