@@ -79,6 +79,16 @@ def test_a_loss_that_is_not_ruled_out_is_noticed(tmp_path, backend):
 
 
 @needs_server
+@pytest.mark.promise("W4", "W5", "Q9", "Q13")
+def test_after_a_fail_over_every_worker_takes_jobs_from_the_new_primary(tmp_path):
+    """Replication is asynchronous: what was acknowledged in its last moment may be lost, the rest goes on."""
+    outcome = run(tmp_path, backend="redis", replica=True, nemesis=("failover", "kill"), seconds=12.0, intensity=1.0)
+    assert outcome.times("failover") >= 1
+    assert outcome.seen.drained
+    assert not {finding.promise for finding in outcome.broken} & {"W5 outage", "W4 stop", "Q9 true counts", "history"}
+
+
+@needs_server
 @pytest.mark.promise("Q1", "Q4", "Q14", "Q15", "W5")
 def test_all_faults_together_break_nothing_and_the_page_shows_them(tmp_path):
     outcome = run(tmp_path, backend="redis", seconds=5.0)

@@ -63,8 +63,8 @@ def test_clocks_are_off_by_minutes():
 
 
 def test_everything_that_a_store_allows_is_done_by_default_but_no_loss_that_it_does_not_promise_to_survive():
-    assert set(Plan(backend="redis").faults) == set(FAULTS) - {"disk"}
-    assert set(Plan(backend="sqlite", synchronous="FULL").faults) == set(FAULTS) - {"partition", "memory"}
+    assert set(Plan(backend="redis").faults) == set(FAULTS) - {"disk", "failover"}
+    assert set(Plan(backend="sqlite", synchronous="FULL").faults) == set(FAULTS) - {"partition", "memory", "failover"}
     assert "power" not in Plan(backend="redis", appendfsync="everysec").faults
     assert "power" not in Plan(backend="sqlite", synchronous="NORMAL").faults
     assert "power" in Plan(backend="redis", appendfsync="everysec", nemesis=("power",)).faults
@@ -103,3 +103,25 @@ def test_a_plan_that_makes_no_run_is_refused_with_the_value(values, said):
     with pytest.raises(InvalidInput, match=said) as refused:
         Plan(**values)
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.promise("Q12")
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"replica": True, "backend": "sqlite"}, "Redis of our own"),
+        ({"replica": True, "url": "redis://localhost"}, "Redis of our own"),
+        ({"backend": "redis", "nemesis": ("failover",)}, "give --replica"),
+        ({"backend": "redis", "replica": True, "nemesis": ("power",)}, "leave out --replica"),
+    ],
+)
+def test_a_replica_belongs_to_a_redis_of_our_own_and_has_faults_of_its_own(values, said):
+    with pytest.raises(InvalidInput, match=said):
+        Plan(**values)
+
+
+def test_with_a_replica_the_faults_of_one_server_are_left_out():
+    faults = Plan(backend="redis", replica=True).faults
+    assert "failover" in faults
+    assert not set(faults) & {"power", "restart", "outage", "memory", "partition"}
+    assert "failover" not in Plan(backend="redis").faults

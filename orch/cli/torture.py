@@ -29,6 +29,7 @@ def add_parser(subparsers: Subparsers) -> None:
     store.add_argument("--backend", choices=("sqlite", "redis"), default="sqlite", help="of its own store")
     store.add_argument("--appendfsync", choices=("always", "everysec"), default="always", help="of its own Redis")
     store.add_argument("--synchronous", choices=("NORMAL", "FULL"), default="NORMAL", help="of its own SQLite file")
+    store.add_argument("--replica", action="store_true", help="give its own Redis a replica and a Sentinel: fail-over")
     store.add_argument("--queue", metavar="MODULE:NAME", help="a factory (url, settings) of a queue to torture instead")
     parser.add_argument("--workers", type=int, default=8, metavar="N", help="worker processes (default: 8)")
     parser.add_argument("--concurrency", type=int, default=1, metavar="N", help="jobs at a time in each (default: 1)")
@@ -64,6 +65,7 @@ def _torture(args: argparse.Namespace) -> int:
         backend=args.backend,
         appendfsync=args.appendfsync,
         synchronous=args.synchronous,
+        replica=args.replica,
         workers=args.workers,
         slots=args.concurrency,
         producers=args.producers,

@@ -187,7 +187,7 @@ class Matrix:
                 for row in self.kills
             ],
             "faults": [
-                {"store": cell.variant.name, "fault": cell.fault, "good": cell.good, **cell.outcome.to_dict()}
+                {**cell.outcome.to_dict(), "store": cell.variant.name, "fault": cell.fault, "good": cell.good}
                 for cell in self.cells
             ],
         }
@@ -252,7 +252,7 @@ def faults_of(variant: Variant) -> list[str]:
     """The faults that a store is given alone."""
     if not variant.every_fault:
         return ["power"]
-    return [name for name, fault in FAULTS.items() if variant.backend in fault.backends]
+    return [name for name, fault in FAULTS.items() if variant.backend in fault.backends and name != "failover"]
 
 
 def seconds_of(fault: str, seconds: float) -> float:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from orch.torture.forks import Forks
 from orch.torture.member import HOLD, PRODUCE, WORK, Orders
 from orch.torture.plan import Strike
-from orch.torture.store import RedisStore, SqliteStore
+from orch.torture.store import RedisStore, ReplicatedRedis, SqliteStore
 from orch.torture.world import Hit, Lane, World
 
 PRODUCER_SHARE = 0.1  # of the kills
@@ -53,7 +53,7 @@ class Nemesis:
                 return self._cut(strike)
             case "disk":
                 return self._fill_disk(strike)
-            case "restart" | "outage" | "power" | "memory":
+            case "restart" | "outage" | "power" | "memory" | "failover":
                 return self._trouble(strike)
         raise AssertionError(f"{strike.fault} is not struck")
 
@@ -133,6 +133,10 @@ class Nemesis:
         match world.store:
             case RedisStore() as store:
                 text, heal = self._trouble_redis(strike, store)
+            case ReplicatedRedis() as store:
+                if not store.in_sync:
+                    return False
+                text, heal = store.fail_over(), store.rejoin
             case SqliteStore() as store:
                 text, heal = self._trouble_sqlite(strike, store)
             case _:

@@ -34,6 +34,8 @@ CUTS: Mapping[str, int] = {
     "isolate": 1,  # nothing passes to or from one process for longer than a lease
 }
 
+SINGLE = ("restart", "outage", "power", "partition", "memory")  # done to one server, not to one behind a Sentinel
+
 
 class Fault(NamedTuple):
     """A kind of fault: what it does, the stores it exists for, and how often it comes.
@@ -62,6 +64,9 @@ FAULTS: Mapping[str, Fault] = {
     "partition": Fault("connections are cut before, in, or after a request or its reply, or delayed", ("redis",), 0.25),
     "skew": Fault("the wall clocks of some processes are minutes off", BACKENDS, None),
     "memory": Fault("the server is out of memory for a while", ("redis",), 5.0, ("redis",)),
+    "failover": Fault(
+        "the primary is killed, and Sentinel makes its replica the primary", ("redis",), 10.0, ("redis",)
+    ),
     "disk": Fault("a worker's files cannot grow for a while, as on a full disk", ("sqlite",), 1.5),
     "poison": Fault("jobs that kill their worker at each delivery", BACKENDS, None),
     "long": Fault("jobs that take longer than their lease", BACKENDS, None),
@@ -95,8 +100,9 @@ class Plan:
 
     `url` None: a store of its own of the kind `backend`, in the folder `out`. `nemesis` None: every fault that the
     store allows, but for a power loss that it does not promise to survive. Strikes come `intensity` times as often as
-    usual. `queue` names a factory to test instead
-    of `orch`'s own queues, as `module:name`; it is called with the URL and the `Settings`.
+    usual. `replica` gives a Redis of its own a replica and a Sentinel, and takes it the faults of a single server.
+    `queue` names a factory to test instead of `orch`'s own queues, as `module:name`; it is called with the URL and the
+    `Settings`.
     """
 
     out: Path = Path("orch-torture")
@@ -104,6 +110,7 @@ class Plan:
     backend: str = "sqlite"
     appendfsync: str = "always"
     synchronous: str = "NORMAL"
+    replica: bool = False
     workers: int = 8
     slots: int = 1
     producers: int = 2
@@ -125,6 +132,8 @@ class Plan:
             raise InvalidInput(f"appendfsync must be always or everysec, got {checks.shown(self.appendfsync)}")
         if self.synchronous not in ("NORMAL", "FULL"):
             raise InvalidInput(f"synchronous must be NORMAL or FULL, got {checks.shown(self.synchronous)}")
+        if self.replica and (self.url is not None or self.backend != "redis"):
+            raise InvalidInput("a replica is started beside a Redis of our own: leave out --url, give --backend redis")
         if self.queue is not None and not all(self.queue.partition(":")[::2]):
             raise InvalidInput(f"a queue factory is given as module:name, got {checks.shown(self.queue)}")
         checks.check_int(self.workers, "workers", 1, 64)
@@ -169,6 +178,10 @@ class Plan:
             return f"it exists for {' and '.join(fault.backends)} only, the store is {self.backend}"
         if self.backend in fault.owned and self.url is not None:
             return f"it would harm {self.url.partition('@')[2] or self.url}; leave out --url for a store of our own"
+        if name == "failover" and not self.replica:
+            return "it needs a replica and a Sentinel; give --replica"
+        if self.replica and name in SINGLE:
+            return "it is of a single server; leave out --replica"
         if name == "partition" and self.url is not None and not self.url.startswith("redis://"):
             return "only plain redis:// goes through the proxy"
         return ""
@@ -203,7 +216,7 @@ def _strike(at_s: float, name: str, plan: Plan, rng: random.Random) -> Strike:
     match name:
         case "pause":
             seconds = beyond_lease
-        case "outage":
+        case "outage" | "failover":
             seconds = OUTAGE_S
         case "partition":
             (how,) = rng.choices(list(CUTS), list(CUTS.values()))

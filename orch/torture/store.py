@@ -13,19 +13,21 @@ import struct
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 from urllib.parse import urlsplit, urlunsplit
 
 from orch.errors import BackendUnavailable, InvalidInput
-from orch.testing.servers import start_redis
+from orch.testing.servers import RedisServer, start_redis
 from orch.torture.plan import Plan
 from orch.torture.proxy import Proxy
 
 _SAMPLES_S = 3.0  # how far back the length of the append-only file is known
 EVERYSEC_S = 1.0  # what `everysec` may lose
+SERVICE = "orch"  # what the Sentinel calls the primary and its replica
+SENTINEL_S = 20.0  # how long it may take to see the replica
 
 
 class Store(ABC):
@@ -64,6 +66,8 @@ class Store(ABC):
 
 def open_store(plan: Plan, folder: Path, lanes: Sequence[str]) -> Store:
     """The store that a plan asks for, ready to be used."""
+    if plan.replica:
+        return ReplicatedRedis(folder, appendfsync=plan.appendfsync)
     if plan.url is None and plan.backend == "redis":
         return RedisStore(folder / "redis", lanes, appendfsync=plan.appendfsync)
     if plan.url is None:
@@ -301,6 +305,89 @@ class RedisStore(GivenRedis):
         folder = self.server.directory / "appendonlydir"
         increments = sorted(folder.glob("*.incr.aof"), key=_number)
         return increments[-1] if increments else self.server.directory / "appendonly.aof"
+
+
+class ReplicatedRedis(Store):
+    """A primary, its replica, and a Sentinel that puts the one in the place of the other.
+
+    Replication is asynchronous: what was acknowledged a moment before a fail-over may be lost, which no promise of the
+    queue rules out. Everything else must go on.
+    """
+
+    def __init__(self, folder: Path, *, appendfsync: str) -> None:
+        self.kind = f"Redis with a replica and Sentinel, appendfsync {appendfsync}"
+        self._servers: list[RedisServer] = []
+        self._down: RedisServer | None = None
+        try:
+            first = self._start(folder / "redis-1", appendfsync=appendfsync)
+            self._start(folder / "redis-2", appendfsync=appendfsync, config={"replicaof": f"127.0.0.1 {first.port}"})
+            monitor = {"sentinel": f"monitor {SERVICE} 127.0.0.1 {first.port} 1"}
+            self.sentinel = self._start(folder / "sentinel", sentinel=True, config=monitor)
+            self._ask("sentinel", "set", SERVICE, "down-after-milliseconds", "500", "failover-timeout", "3000")
+            self._until(lambda: bool(self._ask("sentinel", "replicas", SERVICE)))
+        except BaseException:
+            self.close()
+            raise
+        self.url = f"redis+sentinel://127.0.0.1:{self.sentinel.port}/{SERVICE}/0"
+
+    def _start(self, folder: Path, **how: Any) -> RedisServer:
+        server = start_redis(folder, **how)
+        self._servers.append(server)
+        return server
+
+    def _ask(self, *command: str) -> Any:
+        with _redis().Redis.from_url(self.sentinel.url, socket_timeout=5.0, decode_responses=True) as client:
+            return client.execute_command(*command)
+
+    def _until(self, condition: Callable[[], bool]) -> None:
+        end = time.monotonic() + SENTINEL_S
+        while not condition():
+            if time.monotonic() > end:
+                raise BackendUnavailable(f"Sentinel did not see the replica in {SENTINEL_S:g} s")
+            time.sleep(0.05)
+
+    def url_for(self, lane: str) -> str:
+        """The same for every lane: the Sentinel's."""
+        return self.url
+
+    @property
+    def primary(self) -> RedisServer:
+        """The server that the Sentinel names now."""
+        port = int(self._ask("sentinel", "get-master-addr-by-name", SERVICE)[1])
+        return next(server for server in self._servers if server.port == port)
+
+    def fail_over(self) -> str:
+        """SIGKILL of the primary; says what was done."""
+        self._down = self.primary
+        self._down.kill()
+        return f"the primary on port {self._down.port} is killed"
+
+    def rejoin(self) -> None:
+        """Start the one that was killed, as a replica of the one that took its place."""
+        if self._down is None:
+            return
+        down, self._down = self._down, None
+        down.start()
+        primary = self.primary
+        if primary is not down:  # else the Sentinel has not noticed; it goes on as it was
+            with _redis().Redis.from_url(down.url, socket_timeout=5.0) as client:
+                client.execute_command("replicaof", "127.0.0.1", str(primary.port))
+
+    @property
+    def in_sync(self) -> bool:
+        """Whether a replica follows the primary closely: before that, another fail-over would be a second fault."""
+        try:
+            with _redis().Redis.from_url(self.primary.url, socket_timeout=1.0) as client:
+                told = client.info("replication")
+        except _redis().RedisError:
+            return False
+        replica = told.get("slave0", {})
+        return bool(replica.get("state") == "online" and int(replica.get("lag", 9)) <= 1)  # seconds since it answered
+
+    def close(self) -> None:
+        """End all servers."""
+        for server in reversed(self._servers):
+            server.kill()
 
 
 def _redis() -> Any:

@@ -271,7 +271,7 @@ _ALL: tuple[tuple[Bug, How], ...] = (
     ),
     _bug(
         Numb,
-        "W5",
+        "W5 Q2",
         "After a while one worker goes on beating and takes nothing any more.",
         "celery#8030",
         How(_KILL),
@@ -351,7 +351,7 @@ _ALL: tuple[tuple[Bug, How], ...] = (
     ),
     _bug(
         Optimistic,
-        "Q1 Q4 Q7",
+        "Q4 Q1 Q7 Q2",
         "A report whose connection was cut is taken for done.",
         "rq#2424",
         How(("partition",), {"intensity": 1.0, "seconds": 8.0, "backend": "redis"}),
