@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, TypeVar, overload
 from orch import checks
 from orch.clock import Clock, iso_to_us, process_clock
 from orch.errors import BackendUnavailable, InvalidInput, OrchError
-from orch.job import Job, JobStatus, Lease, Quarantined, QueueStats, Report, WorkerInfo
+from orch.job import CursorMove, Job, JobStatus, Lease, Quarantined, QueueStats, Report, WorkerInfo
 from orch.queue import PersistentQueue
 
 __all__ = ["BadLine", "History", "Op", "Outcome", "RecordingQueue"]
@@ -488,6 +488,14 @@ class RecordingQueue(PersistentQueue):
     def advance_schedule(self, key: str, expected: str | None, tick: str) -> bool:
         row = _Row("advance", args={"key": key, "expected": expected, "tick": tick})
         return self._record([row], lambda: self.queue.advance_schedule(key, expected, tick), _answered)
+
+    def schedule_cursors(self, keys: Sequence[str]) -> list[str | None]:
+        rows = [_Row("cursor", args={"key": key}) for key in keys]
+        return self._record(rows, lambda: self.queue.schedule_cursors(keys), _each)
+
+    def advance_schedules(self, moves: Sequence[CursorMove]) -> list[bool]:
+        rows = [_Row("advance", args={"key": x.key, "expected": x.expected, "tick": x.tick}) for x in moves]
+        return self._record(rows, lambda: self.queue.advance_schedules(moves), _each)
 
     def close(self) -> None:
         """Close the wrapped queue, then the file. Raises what kept the history from being written."""

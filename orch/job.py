@@ -333,6 +333,15 @@ def decode_record(raw: str | bytes) -> Job:
 
 
 @dataclass(frozen=True, slots=True)
+class CursorMove:
+    """A move of a schedule's cursor, for `advance_schedules`: the arguments of `advance_schedule` as a value."""
+
+    key: str
+    expected: str | None
+    tick: str
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """The outcome of one delivery, for `exchange`: the arguments of `update_status` as a value."""
 

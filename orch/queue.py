@@ -13,7 +13,7 @@ from typing import Any
 
 from orch import checks
 from orch.errors import InvalidInput, NotSupported, OrchError
-from orch.job import STATES, Job, JobStatus, Lease, Quarantined, QueueStats, Report, WorkerInfo
+from orch.job import STATES, CursorMove, Job, JobStatus, Lease, Quarantined, QueueStats, Report, WorkerInfo
 
 __all__ = ["Job", "JobStatus", "Lease", "PersistentQueue", "Quarantined", "QueueStats", "Report", "WorkerInfo"]
 
@@ -248,6 +248,14 @@ class PersistentQueue(ABC):
     def advance_schedule(self, key: str, expected: str | None, tick: str) -> bool:
         """Move a cursor from `expected` (None: it is new) to `tick`; False if it is not at `expected` (S2)."""
         raise NotSupported(f"{type(self).__name__} keeps no schedule cursors")
+
+    def schedule_cursors(self, keys: Sequence[str]) -> list[str | None]:
+        """The cursor of each key."""
+        return [self.schedule_cursor(key) for key in keys]
+
+    def advance_schedules(self, moves: Sequence[CursorMove]) -> list[bool]:
+        """Move each cursor in order, each by itself; answers of each whether it was where the move expected it."""
+        return [self.advance_schedule(move.key, move.expected, move.tick) for move in moves]
 
     def close(self) -> None:
         """Give back connections and files. Closing twice is silent; stored jobs stay."""

@@ -22,7 +22,7 @@ from orch.errors import BackendUnavailable
 from orch.job import JobStatus
 from orch.schedule import Misfire, Schedule, catch_up_s, minute_of, parse_cron, time_of
 from orch.scheduler import Scheduler, drive
-from orch.scheduler.logic import Enqueue, MoveCursor, ReadCursor
+from orch.scheduler.logic import Enqueue, MoveCursors, ReadCursors
 from orch.testing import FakeClock
 from orch.worker.steps import Sleep
 
@@ -405,12 +405,12 @@ def jobs_of(queue):
 
 def answered(step, queue):
     match step:
-        case ReadCursor():
-            return queue.schedule_cursor(step.key)
+        case ReadCursors():
+            return queue.schedule_cursors(step.keys)
         case Enqueue():
             return [queue.enqueue(job) for job in step.jobs]
-        case MoveCursor():
-            return queue.advance_schedule(step.key, step.expected, step.tick)
+        case MoveCursors():
+            return queue.advance_schedules(step.moves)
     return None
 
 
@@ -444,7 +444,7 @@ class Racer:
         if isinstance(self.step, Sleep) and self.step.until > self.now():
             return []
         value = None
-        asks = isinstance(self.step, ReadCursor | Enqueue | MoveCursor)
+        asks = isinstance(self.step, ReadCursors | Enqueue | MoveCursors)
         if not (asks and fault == "before"):
             value = answered(self.step, self.queue)
         new = (

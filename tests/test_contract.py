@@ -378,8 +378,8 @@ class WorkersNeverLeave(MemoryQueue):
 class CursorWithoutCompare(MemoryQueue):
     """fails: test_a_cursor_moves_by_compare_and_set, test_only_one_of_two_clients_moves_a_cursor"""
 
-    def advance_schedule(self, key, expected, tick):
-        return super().advance_schedule(key, self._cursors.get(key), tick)
+    def _advance(self, moves):
+        return super()._advance([replace(move, expected=self._ticks.get(move.key)) for move in moves])
 
 
 class ReadyNotCounted(MemoryQueue):

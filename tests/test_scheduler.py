@@ -26,7 +26,7 @@ from orch.queue import PersistentQueue
 from orch.schedule import Schedule, catch_up_s
 from orch.scheduler import Scheduler, drain_queue, drive, main, tick_once
 from orch.scheduler.driver import enqueue_all
-from orch.scheduler.logic import AHEAD_S, Enqueue, MoveCursor, Passed, ReadCursor
+from orch.scheduler.logic import AHEAD_S, Enqueue, MoveCursors, Passed, ReadCursors
 from orch.testing import FakeClock
 from orch.testing.servers import redis_url
 from orch.worker.steps import Record, Say, Sleep
@@ -462,12 +462,12 @@ def test_two_schedules_of_one_id_are_refused():
 def answer_to(step, queue, clock):
     """What the store answers, by hand."""
     match step:
-        case ReadCursor():
-            return queue.schedule_cursor(step.key)
+        case ReadCursors():
+            return queue.schedule_cursors(step.keys)
         case Enqueue():
             return enqueue_all(queue, step.jobs)
-        case MoveCursor():
-            return queue.advance_schedule(step.key, step.expected, step.tick)
+        case MoveCursors():
+            return queue.advance_schedules(step.moves)
         case _:
             return None
 
@@ -517,10 +517,11 @@ def test_a_cursor_that_somebody_else_moved_is_read_again(queue, clock):
     with contextlib.suppress(StopIteration):
         while True:
             step = steps.send(answer)
-            if isinstance(step, MoveCursor):
+            if isinstance(step, MoveCursors):
                 look(quick, queue, clock)  # between the reading and the move of the slow one
-                moves.append(queue.advance_schedule(step.key, step.expected, step.tick))
-                answer = (clock(), moves[-1])
+                moved = queue.advance_schedules(step.moves)
+                moves += moved
+                answer = (clock(), moved)
             else:
                 answer = (clock(), answer_to(step, queue, clock))
     assert moves == [False]
@@ -533,7 +534,7 @@ def test_one_that_loses_the_race_to_start_a_schedule_leaves_it_to_the_winner(que
     rows = [every(5, misfire="all")]
     slow, winner = Scheduler(rows).once(), Scheduler(rows).once()
     answer = None
-    while not isinstance(step := winner.send(answer), MoveCursor):
+    while not isinstance(step := winner.send(answer), MoveCursors):
         answer = (clock(), answer_to(step, queue, clock))
     clock.advance(1)
     answer = None
@@ -542,8 +543,8 @@ def test_one_that_loses_the_race_to_start_a_schedule_leaves_it_to_the_winner(que
             seen = slow.send(answer)
         except StopIteration:
             break
-        if isinstance(seen, MoveCursor) and queue.schedule_cursor(step.key) is None:
-            assert answer_to(step, queue, clock)  # the winner is first, and dies before its next step
+        if isinstance(seen, MoveCursors) and queue.schedule_cursor(step.moves[0].key) is None:
+            assert all(answer_to(step, queue, clock))  # the winner is first, and dies before its next step
         answer = (clock(), answer_to(seen, queue, clock))
     clock.advance(10 * 60)
     look(Scheduler(rows), queue, clock)
@@ -558,8 +559,8 @@ def test_a_scheduler_that_was_stopped_after_reading_a_cursor_reads_it_again(queu
     steps = Scheduler(rows).once()
     answer = None
     while not isinstance(step := steps.send(answer), Enqueue):
-        if isinstance(step, ReadCursor) and answer is not None and clock() < NOON.timestamp() + 900:
-            value = queue.schedule_cursor(step.key)
+        if isinstance(step, ReadCursors) and answer is not None and clock() < NOON.timestamp() + 900:
+            value = queue.schedule_cursors(step.keys)
             look(Scheduler(rows), queue, clock)
             while (job := queue.dequeue()) is not None:
                 queue.update_status(job.id, JobStatus.SUCCESS, lease=job.lease)
@@ -647,9 +648,9 @@ def test_ten_thousand_schedules_are_looked_at_in_few_steps(queue, clock):
                 answer = (clock(), answer_to(step, queue, clock))
 
     counted(scheduler.once())
-    due = sum(isinstance(step, ReadCursor) for step in steps)
-    assert due < 30  # only those of this minute
-    assert len(steps) <= 2 * due + 4
+    keys = [key for step in steps if isinstance(step, ReadCursors) for key in step.keys]
+    assert 0 < len(keys) < 30  # only those of this minute
+    assert len(steps) <= 6  # and all of them together
 
 
 # -- serving --------------------------------------------------------------------------------------------------------
@@ -696,11 +697,11 @@ class Down(MemoryQueue):
             raise self.error
         return value
 
-    def schedule_cursor(self, key):
-        return self._fail(lambda: super(Down, self).schedule_cursor(key))
+    def _cursors(self, keys):
+        return self._fail(lambda: super(Down, self)._cursors(keys))
 
-    def advance_schedule(self, key, expected, tick):
-        return self._fail(lambda: super(Down, self).advance_schedule(key, expected, tick))
+    def _advance(self, moves):
+        return self._fail(lambda: super(Down, self)._advance(moves))
 
     def _enqueue(self, jobs):
         return self._fail(lambda: super(Down, self)._enqueue(jobs))
@@ -734,7 +735,9 @@ def test_a_look_that_cannot_reach_the_queue_raises_what_it_was_answered(clock):
 def test_a_queue_without_cursors_serves_too_and_says_what_it_cannot(clock, caplog):
     class Plain(MemoryQueue):
         schedule_cursor = PersistentQueue.schedule_cursor
+        schedule_cursors = PersistentQueue.schedule_cursors
         advance_schedule = PersistentQueue.advance_schedule
+        advance_schedules = PersistentQueue.advance_schedules
 
     queue = Plain(clock=clock)
     with pytest.raises(NotSupported):
@@ -752,7 +755,7 @@ def test_steps_say_nothing_but_what_is_to_be_done(queue, clock):
         step = steps.send(answer)
         seen.add(type(step))
         answer = (clock(), answer_to(step, queue, clock))
-    assert seen == {Sleep, ReadCursor, Enqueue, Record, MoveCursor, Passed}
+    assert seen == {Sleep, ReadCursors, Enqueue, Record, MoveCursors, Passed}
     assert Say not in seen
 
 

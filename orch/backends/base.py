@@ -14,7 +14,7 @@ from typing import Any
 from orch import checks
 from orch.clock import Clock
 from orch.errors import InvalidInput, OrchError
-from orch.job import STATES, Job, JobStatus, Lease, Report, WorkerInfo
+from orch.job import STATES, CursorMove, Job, JobStatus, Lease, Report, WorkerInfo
 from orch.queue import LEASE_S, MAX_CRASHES, SLICE_MAX, SWEEP_S, PersistentQueue, checked_new
 
 BEAT_S = SWEEP_S  # how often a worker is seen while it lives
@@ -72,6 +72,14 @@ class BulkQueue(PersistentQueue):
 
     @abstractmethod
     def _purge(self, older_than_s: float) -> int: ...
+
+    @abstractmethod
+    def _cursors(self, keys: Sequence[str]) -> list[str | None]:
+        """Up to 1,000 cursors of schedules."""
+
+    @abstractmethod
+    def _advance(self, moves: Sequence[CursorMove]) -> list[bool]:
+        """Move up to 1,000 cursors in one step, each if it is where it is expected."""
 
     # -- the verbs ---------------------------------------------------------------------------------------------
 
@@ -184,6 +192,28 @@ class BulkQueue(PersistentQueue):
     def purge(self, older_than_hours: float = 24) -> int:
         return self._purge(checks.check_seconds(older_than_hours, "older_than_hours") * 3600)
 
+    def schedule_cursor(self, key: str) -> str | None:
+        return self.schedule_cursors((key,))[0]
+
+    def advance_schedule(self, key: str, expected: str | None, tick: str) -> bool:
+        return self.advance_schedules((CursorMove(key, expected, tick),))[0]
+
+    def schedule_cursors(self, keys: Sequence[str]) -> list[str | None]:
+        for key in keys:
+            checks.check_text(key, "schedule key", 1024)
+        cursors: list[str | None] = []
+        for i in range(0, len(keys), SLICE_MAX):
+            cursors += self._cursors(keys[i : i + SLICE_MAX])
+        return cursors
+
+    def advance_schedules(self, moves: Sequence[CursorMove]) -> list[bool]:
+        for move in moves:
+            checked_cursor(move)
+        moved: list[bool] = []
+        for i in range(0, len(moves), SLICE_MAX):
+            moved += self._advance(moves[i : i + SLICE_MAX])
+        return moved
+
     def _lease_s(self, lease_s: float | None) -> float:
         return self.lease_s if lease_s is None else checks.check_seconds(lease_s, "lease_s", positive=True)
 
@@ -195,10 +225,12 @@ def checked_status(status: object) -> None:
         raise InvalidInput(f"status must be a JobStatus ({names}) or None, got {checks.shown(status)}")
 
 
-def checked_cursor(key: object, tick: object) -> None:
+def checked_cursor(move: object) -> None:
     """A cursor's key and an instant to move it to. Raises `InvalidInput`."""
-    checks.check_text(key, "schedule key", 1024)
-    checks.check_instant(tick, "tick")
+    if type(move) is not CursorMove:
+        raise InvalidInput(f"advance_schedules takes CursorMove values, got {checks.shown(move)}")
+    checks.check_text(move.key, "schedule key", 1024)
+    checks.check_instant(move.tick, "tick")
 
 
 def checked_worker(info: object) -> WorkerInfo:

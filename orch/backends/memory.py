@@ -15,12 +15,13 @@ from heapq import heapify, heappop, heappush
 from typing import Any
 
 from orch import checks
-from orch.backends.base import BEAT_S, BEATS_MISSED_MAX, BulkQueue, checked_cursor, checked_worker
+from orch.backends.base import BEAT_S, BEATS_MISSED_MAX, BulkQueue, checked_worker
 from orch.clock import Clock, iso, iso_to_us, process_clock, to_us
 from orch.errors import IllegalTransition, InvalidInput, JobNotFound, LeaseLost, OrchError, UnreadableRecord
 from orch.job import (
     STATES,
     TRANSITIONS,
+    CursorMove,
     Event,
     Job,
     JobStatus,
@@ -151,7 +152,7 @@ class MemoryQueue(BulkQueue):
         self._running: dict[str, None] = {}
         self._quarantine: dict[str, Quarantined] = {}
         self._workers: dict[str, tuple[int, WorkerInfo]] = {}  # id -> (last beat in us, what it announced)
-        self._cursors: dict[str, str] = {}
+        self._ticks: dict[str, str] = {}  # schedule key -> cursor
 
     # -- getting in ----------------------------------------------------------------------------------------------
 
@@ -482,18 +483,18 @@ class MemoryQueue(BulkQueue):
         known = self._workers.get(worker_id)
         self._workers[worker_id] = (now, WorkerInfo(worker_id) if known is None else known[1])
 
-    def schedule_cursor(self, key: str) -> str | None:
-        checks.check_text(key, "schedule key", 1024)
+    def _cursors(self, keys: Sequence[str]) -> list[str | None]:
         with self._lock:
-            return self._cursors.get(key)
+            return [self._ticks.get(key) for key in keys]
 
-    def advance_schedule(self, key: str, expected: str | None, tick: str) -> bool:
-        checked_cursor(key, tick)
+    def _advance(self, moves: Sequence[CursorMove]) -> list[bool]:
+        moved = []
         with self._lock:
-            if self._cursors.get(key) != expected:
-                return False
-            self._cursors[key] = tick
-            return True
+            for move in moves:
+                moved.append(self._ticks.get(move.key) == move.expected)
+                if moved[-1]:
+                    self._ticks[move.key] = move.tick
+        return moved
 
     # -- forgetting ----------------------------------------------------------------------------------------------
 

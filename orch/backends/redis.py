@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from orch import checks
-from orch.backends.base import BEAT_S, BEATS_MISSED_MAX, BulkQueue, checked_cursor, checked_worker
+from orch.backends.base import BEAT_S, BEATS_MISSED_MAX, BulkQueue, checked_worker
 from orch.backends.redis_wire import Wire, client_of, pack
 from orch.clock import Clock, iso, iso_to_us, to_us
 from orch.errors import (
@@ -31,6 +31,7 @@ from orch.errors import (
 )
 from orch.job import (
     STATES,
+    CursorMove,
     Job,
     JobStatus,
     Lease,
@@ -355,18 +356,16 @@ class RedisQueue(BulkQueue):
         }
         self._run("announce", [info.id.encode(), checks.dump_json(said).encode(), b"%d" % to_us(_SILENT_S)])
 
-    def schedule_cursor(self, key: str) -> str | None:
-        checks.check_text(key, "schedule key", 1024)
-        tick: bytes | None = self._wire.command(b"HGET", self._keys["SCHEDULES"], key.encode())
-        return None if tick is None else tick.decode()
+    def _cursors(self, keys: Sequence[str]) -> list[str | None]:
+        ticks = self._wire.command(b"HMGET", self._keys["SCHEDULES"], *[key.encode() for key in keys])
+        return [None if tick is None else tick.decode() for tick in ticks]
 
-    def advance_schedule(self, key: str, expected: str | None, tick: str) -> bool:
-        checked_cursor(key, tick)
-        if expected == "":  # which no cursor ever is, and which the script takes for a new one
-            return False
-        at = b"" if expected is None else str(expected).encode("utf-8", "surrogatepass")
-        moved: int = self._run("advance_schedule", [key.encode(), at, tick.encode()])
-        return moved == 1
+    def _advance(self, moves: Sequence[CursorMove]) -> list[bool]:
+        args = []
+        for move in moves:
+            at = b"" if move.expected is None else b"=" + str(move.expected).encode("utf-8", "surrogatepass")
+            args += [move.key.encode(), at, move.tick.encode()]
+        return [moved == 1 for moved in self._run("advance_schedules", args)]
 
     # -- forgetting ----------------------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ from typing import Any, Self
 from zlib import crc32
 
 from orch import checks
-from orch.backends.base import BEAT_S, BEATS_MISSED_MAX, BulkQueue, checked_cursor, checked_worker
+from orch.backends.base import BEAT_S, BEATS_MISSED_MAX, BulkQueue, checked_worker
 from orch.clock import Clock, iso, iso_to_us, to_us
 from orch.errors import (
     BackendUnavailable,
@@ -43,6 +43,7 @@ from orch.job import (
     RECORD_VERSION,
     STATES,
     TRANSITIONS,
+    CursorMove,
     Event,
     Job,
     JobStatus,
@@ -1359,19 +1360,22 @@ class SqliteQueue(BulkQueue):
             step.db.execute(_SQL["beat"], (worker_id, step.now))
             self._beats[worker_id] = step.now
 
-    def schedule_cursor(self, key: str) -> str | None:
-        checks.check_text(key, "schedule key", 1024)
-        rows = self._file.rows("schedule_cursor", (key,))
-        return rows[0][0].decode() if rows else None
+    def _cursors(self, keys: Sequence[str]) -> list[str | None]:
+        if len(keys) == 1:
+            rows = self._file.rows("schedule_cursor", tuple(keys))
+            return [rows[0][0].decode() if rows else None]
+        known = dict(self._file.rows("schedule_cursors", (checks.dump_json(list(keys)),)))
+        return [tick.decode() if (tick := known.get(key.encode())) else None for key in keys]
 
-    def advance_schedule(self, key: str, expected: str | None, tick: str) -> bool:
-        checked_cursor(key, tick)
+    def _advance(self, moves: Sequence[CursorMove]) -> list[bool]:
+        moved = []
         with self._step() as step:
-            row = step.db.execute(_SQL["schedule_cursor"], (key,)).fetchone()
-            if (None if row is None else row[0].decode()) != expected:
-                return False
-            step.db.execute(_SQL["advance_schedule"], (key, tick))
-            return True
+            for move in moves:
+                row = step.db.execute(_SQL["schedule_cursor"], (move.key,)).fetchone()
+                moved.append((None if row is None else row[0].decode()) == move.expected)
+                if moved[-1]:
+                    step.db.execute(_SQL["advance_schedule"], (move.key, move.tick))
+        return moved
 
     # -- waiting -----------------------------------------------------------------------------------------------------
 

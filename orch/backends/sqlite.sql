@@ -509,6 +509,11 @@ SELECT tick
 FROM schedule
 WHERE key = ?
 
+-- name: schedule_cursors
+SELECT key, tick
+FROM schedule
+WHERE key IN (SELECT value FROM json_each(?))
+
 -- name: advance_schedule
 INSERT INTO schedule (key, tick)
 VALUES (?, ?)

@@ -13,7 +13,7 @@ from orch.errors import BackendUnavailable, OrchError
 from orch.events import log_events
 from orch.job import Job
 from orch.queue import PersistentQueue
-from orch.scheduler.logic import Enqueue, MoveCursor, Passed, ReadCursor, Step
+from orch.scheduler.logic import Enqueue, MoveCursors, Passed, ReadCursors, Step
 from orch.worker.steps import Record, Say, Sleep
 
 SINGLES_MAX = 20  # jobs that are enqueued one by one, which tells exactly who was first
@@ -44,12 +44,12 @@ def drive(
             return end.value
         value: Any = None
         match step:
-            case ReadCursor():
-                value = _answer(queue.schedule_cursor, step.key)
+            case ReadCursors():
+                value = _answer(queue.schedule_cursors, step.keys)
             case Enqueue():
                 value = _answer(enqueue_all, queue, step.jobs)
-            case MoveCursor():
-                value = _answer(queue.advance_schedule, step.key, step.expected, step.tick)
+            case MoveCursors():
+                value = _answer(queue.advance_schedules, step.moves)
             case Record():
                 if state_path is not None:
                     record_enqueued(step.events, state_path)

@@ -21,7 +21,7 @@ from typing import Any
 
 from orch import checks
 from orch.errors import InvalidInput, NotSupported, OrchError
-from orch.job import Job
+from orch.job import CursorMove, Job
 from orch.schedule import Schedule, due, minute_of, next_tick, time_of
 from orch.worker.logic import OUTAGE_S, OUTAGE_S_MAX
 from orch.worker.steps import Record, Say, Sleep
@@ -32,10 +32,10 @@ AHEAD_S = 3600.0  # a cursor that is so far ahead of the clock is worth a warnin
 
 
 @dataclass(frozen=True, slots=True)
-class ReadCursor:
-    """`schedule_cursor`. Answer: an ISO text or None."""
+class ReadCursors:
+    """`schedule_cursors`. Answer: of each key an ISO text or None."""
 
-    key: str
+    keys: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +46,10 @@ class Enqueue:
 
 
 @dataclass(frozen=True, slots=True)
-class MoveCursor:
-    """`advance_schedule`. Answer: a bool."""
+class MoveCursors:
+    """`advance_schedules`. Answer: a bool of each move."""
 
-    key: str
-    expected: str | None
-    tick: str
+    moves: tuple[CursorMove, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,7 @@ class Passed:
     enqueued: int
 
 
-Step = ReadCursor | Enqueue | MoveCursor | Passed | Record | Say | Sleep
+Step = ReadCursors | Enqueue | MoveCursors | Passed | Record | Say | Sleep
 
 _UNKNOWN = -1  # the cursor was not read yet
 
@@ -120,8 +118,9 @@ class Scheduler:
             now = datetime.fromtimestamp(self._now, UTC)
             visits: list[_Visit] = []
             jobs, first = 0, at
-            while at < len(watches) and at - first < size and jobs < BATCH:
-                visit = yield from self._visit(watches[at], now)
+            cursors = yield from self._read_all(watches[at : at + size])
+            while at - first < len(cursors) and jobs < BATCH:
+                visit = yield from self._visit(watches[at], *cursors[at - first], now)
                 at += 1
                 if visit is not None:
                     visits.append(visit)
@@ -154,15 +153,22 @@ class Scheduler:
             next_minute = (self._now // 60 + 1) * 60
             yield from self._do(Sleep(min(self._now + tick_s, next_minute)))
 
-    def _visit(self, watch: _Watch, now: datetime) -> Generator[Step, Any, _Visit | None]:
+    def _read_all(self, watches: Sequence[_Watch]) -> Generator[Step, Any, list[tuple[str | None, str | None]]]:
+        """Of each schedule where its cursor is and, where that matters, when a version of it started last."""
+        cursors = yield from self._read([watch.key for watch in watches])
+        doubtful = [n for n, watch in enumerate(watches) if watch.next == _UNKNOWN or cursors[n] is None]
+        started = yield from self._read([_id_key(watches[n].schedule) for n in doubtful])
+        known = dict(zip(doubtful, started, strict=True))
+        return [(cursor, known.get(n)) for n, cursor in enumerate(cursors)]
+
+    def _visit(
+        self, watch: _Watch, cursor: str | None, started: str | None, now: datetime
+    ) -> Generator[Step, Any, _Visit | None]:
         schedule = watch.schedule
-        cursor = yield from self._read(watch.key)
         last = None if cursor is None else datetime.fromisoformat(cursor)
-        if watch.next == _UNKNOWN or last is None:
-            started = yield from self._read(_id_key(schedule))
-            if last is None or (started is not None and last < datetime.fromisoformat(started)):
-                own = due(schedule, None, now) if schedule.enabled else ()
-                return _Visit(watch, tuple(own), cursor, starts=True, started=started)
+        if last is None or (started is not None and last < datetime.fromisoformat(started)):
+            own = due(schedule, None, now) if schedule.enabled else ()
+            return _Visit(watch, tuple(own), cursor, starts=True, started=started)
         watch.next = next_tick(schedule.expression, schedule.zone, minute_of(last))
         minute = minute_of(now)
         if watch.next is not None and watch.next <= minute:
@@ -189,34 +195,40 @@ class Scheduler:
         minute = minute_of(now)
         done = time_of(minute).isoformat()
         begun = now.isoformat()  # to the microsecond: what starts later can be told from a tick of this minute
-        for visit in visits:
-            watch, schedule = visit.watch, visit.watch.schedule
-            moved = yield from self._move(watch.key, visit.cursor, begun if visit.starts else done)
-            if moved:
-                if visit.starts:
-                    yield from self._move(_id_key(schedule), visit.started, begun)
-                watch.next = next_tick(schedule.expression, schedule.zone, minute)
-            # Else somebody else moved it; the next look will see where to.
+        moved = yield from self._move(
+            [CursorMove(visit.watch.key, visit.cursor, begun if visit.starts else done) for visit in visits]
+        )
+        ours = [visit for visit, is_moved in zip(visits, moved, strict=True) if is_moved]
+        # Else somebody else moved it; the next look will see where to.
+        yield from self._move(
+            [CursorMove(_id_key(visit.watch.schedule), visit.started, begun) for visit in ours if visit.starts]
+        )
+        for visit in ours:
+            schedule = visit.watch.schedule
+            visit.watch.next = next_tick(schedule.expression, schedule.zone, minute)
         return sum(new)
 
     # -- cursors -----------------------------------------------------------------------------------------------------
 
-    def _read(self, key: str) -> Generator[Step, Any, str | None]:
-        if self._own is None:
+    def _read(self, keys: Sequence[str]) -> Generator[Step, Any, list[str | None]]:
+        if self._own is None and keys:
             try:
-                cursor: str | None = yield from self._ask(ReadCursor(key))
+                cursors: list[str | None] = yield from self._ask(ReadCursors(tuple(keys)))
             except NotSupported as error:
                 yield from self._warn(f"{error}: ticks that pass while no scheduler runs are not caught up")
                 self._own = {}
             else:
-                return cursor
-        return self._own.get(key)
+                return cursors
+        own = self._own or {}
+        return [own.get(key) for key in keys]
 
-    def _move(self, key: str, expected: str | None, tick: str) -> Generator[Step, Any, bool]:
+    def _move(self, moves: Sequence[CursorMove]) -> Generator[Step, Any, list[bool]]:
         if self._own is not None:
-            self._own[key] = tick
-            return True
-        moved: bool = yield from self._ask(MoveCursor(key, expected, tick))
+            self._own.update({move.key: move.tick for move in moves})
+            return [True] * len(moves)
+        if not moves:
+            return []
+        moved: list[bool] = yield from self._ask(MoveCursors(tuple(moves)))
         return moved
 
     # -- small things ------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from orch.errors import (
     OrchError,
     UnreadableRecord,
 )
-from orch.job import STATES, Job, JobStatus, Lease, QueueStats, Report, WorkerInfo, encode_record
+from orch.job import STATES, CursorMove, Job, JobStatus, Lease, QueueStats, Report, WorkerInfo, encode_record
 from orch.queue import PersistentQueue
 from orch.testing.capabilities import ALL, CAPABILITIES
 from orch.testing.clock import FakeClock
@@ -3007,6 +3007,23 @@ class QueueContract:
         for n, key in enumerate(keys):
             assert queue.advance_schedule(key, None, at(n)) is True
         assert [queue.schedule_cursor(key) for key in keys] == [at(n) for n in range(len(keys))]
+
+    @promise("S2")
+    @needs("cursors")
+    def test_many_cursors_move_each_by_itself_and_in_order(self, queue: PersistentQueue) -> None:
+        queue.advance_schedule("b", None, at(0))
+        moves = [CursorMove("a", None, at(60)), CursorMove("b", None, at(60)), CursorMove("a", at(60), at(120))]
+        assert queue.advance_schedules(moves) == [True, False, True]
+        assert queue.schedule_cursors(["b", "none", "a", "b"]) == [at(0), None, at(120), at(0)]
+        assert not queue.advance_schedules([])
+        assert not queue.schedule_cursors([])
+
+    @promise("Q12", "S2")
+    @needs("refusal", "cursors")
+    def test_a_bad_move_among_good_ones_moves_none(self, queue: PersistentQueue) -> None:
+        with pytest.raises(InvalidInput, match="noon"):
+            queue.advance_schedules([CursorMove("a", None, at(60)), CursorMove("b", None, "noon")])
+        assert queue.schedule_cursors(["a", "b"]) == [None, None]
 
     @promise("S2")
     @needs("cursors")
