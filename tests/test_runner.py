@@ -463,9 +463,9 @@ def test_a_task_over_its_time_failed_that_attempt_and_is_told_so(run, events, ca
         return {"on": "time"}
 
     with caplog.at_level(logging.WARNING):
-        result = run(DAG("d", [Task("a", "w", retries=1, timeout_s=0.01)]), workflows={"w": slow_once})
+        result = run(DAG("d", [Task("a", "w", retries=1, timeout_s=0.3)]), workflows={"w": slow_once})
     assert result["task_outputs"] == {"a": {"on": "time"}}
-    assert events("task_retry", "error") == ["TimeoutError: still running after 0.01 s; its thread is left behind"]
+    assert events("task_retry", "error") == ["TimeoutError: still running after 0.3 s; its thread is left behind"]
     assert "task a is over its time" in caplog.text
 
 
