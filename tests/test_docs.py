@@ -38,6 +38,15 @@ def test_links_between_pages_lead_somewhere(page):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_every_test_that_a_page_names_is_there():
+    """A name says which test holds a promise or a fault; it must not outlive the test."""
+    places = [*ROOT.glob("tests/**/*.py"), *ROOT.glob("property_tests/**/*.py"), *ROOT.glob("orch/testing/**/*.py")]
+    there = {name for place in places for name in re.findall(r"def (test_\w+)", place.read_text())}
+    for page in PAGES:
+        named = set(re.findall(r"`(test_\w+)`", page.read_text()))
+        assert named <= there | {place.stem for place in places}, f"{page.name}: {sorted(named - there)}"
+
+
 def public_modules():
     return [name for name in drawn.modules() if not any(part.startswith("_") for part in name.split("."))]
 
