@@ -389,7 +389,7 @@ def _load(full: str, file: str, workflows: Container[str] | None) -> DAG:
     try:
         known = _cache.get(full)
         same = known is not None and known[0] == _stamp(os.stat(full))  # noqa: PTH116 -- runs for each job, as above
-        dag = known[1] if known is not None and same else _load_new(full, file)
+        dag = known[1] if known is not None and same else _load_new(full, file, workflows)
     except OSError as error:
         raise DagNotFound(f"DAG file {file!r} cannot be read: {type(error).__name__}: {error.strerror}") from None
     if workflows is not None and any(task.workflow_ref not in workflows for task in dag.tasks):
@@ -402,7 +402,7 @@ def _load(full: str, file: str, workflows: Container[str] | None) -> DAG:
     return DAG(dag.name, tasks, dag.tenant_id, dag.max_parallel)
 
 
-def _load_new(full: str, file: str) -> DAG:
+def _load_new(full: str, file: str, workflows: Container[str] | None) -> DAG:
     path = Path(full)
     if not stat.S_ISREG(path.stat().st_mode):  # not opened: a pipe would block
         raise DagFileInvalid([Fault(file, 1, 1, "", "expected a regular file")])
@@ -412,7 +412,12 @@ def _load_new(full: str, file: str) -> DAG:
     if len(data) > SIZE_MAX:
         size = max(found.st_size, len(data))
         raise DagFileInvalid([Fault(file, 1, 1, "", f"expected at most {SIZE_MAX} bytes, got {size}")])
-    dag = parse_dag(data, file)
+    try:
+        dag = parse_dag(data, file)  # what is remembered does not depend on the workflows of a call
+    except DagFileInvalid:
+        if workflows is not None:
+            parse_dag(data, file, workflows=workflows)  # raises, with the unknown ones among all faults (D2)
+        raise
     # A second change within the resolution of the time stamp would not show, so young files are not kept.
     if time.time_ns() - max(found.st_mtime_ns, found.st_ctime_ns) > _STILL_NS:
         with _cache_lock:

@@ -639,6 +639,17 @@ def test_a_remembered_file_is_still_judged_by_the_workflows_of_the_call(root, pa
         load_dag("a.yaml", root, workflows={"produce"})
 
 
+@pytest.mark.promise("D2")
+def test_a_file_with_other_faults_is_told_of_its_unknown_workflows_too(root):
+    (root / "a.yaml").write_text("name: d\ntasks:\n  - id: a\n    workflow_ref: nowhere\n    retrys: 3\n")
+    with pytest.raises(DagFileInvalid, match="retrys") as caught:
+        load_dag("a.yaml", root, workflows={"noop"})
+    assert "Unknown workflow: nowhere" in str(caught.value)
+    with pytest.raises(DagFileInvalid) as caught:
+        load_dag("a.yaml", root)
+    assert "nowhere" not in str(caught.value)
+
+
 def test_a_removed_file_is_missing_even_if_it_is_remembered(root, parsed):
     load_dag("a.yaml", root)
     (root / "a.yaml").unlink()
