@@ -1,8 +1,11 @@
 """Worker processes on a SQLite file: signals, death, what workflows do to their process, the first and last line."""
 
+import contextlib
 import fcntl
+import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -11,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from orch import Job, JobStatus, open_queue
+from orch.clock import process_clock
 from orch.testing.servers import find_server, start_redis
 
 pytestmark = pytest.mark.real
@@ -90,6 +94,14 @@ def close_stdout(params):
 @register("print_odd")
 def print_odd(params):
     print("\\u2713 \\ud83d\\ude00")
+    return {}
+
+@register("set_the_clock")
+def set_the_clock(params):
+    """What an administrator does to the machine, in this process."""
+    real, real_ns = time.time, time.time_ns
+    time.time = lambda: real() + params["by"]
+    time.time_ns = lambda: real_ns() + int(params["by"] * 1e9)
     return {}
 
 @register("leave_a_thread")
@@ -496,6 +508,71 @@ def test_a_worker_rides_out_the_death_of_its_redis_server_and_repeats_no_work(tm
             assert bench.queue.get_job("wait_for").attempts == 1
         finally:
             bench.close()
+
+
+# -- clocks, slow stores, other versions ---------------------------------------------------------------------------
+
+
+@pytest.mark.promise("W2", "Q5")
+@pytest.mark.parametrize("by", [3 * 86400, -3 * 86400])
+def test_a_clock_that_jumps_in_a_worker_moves_no_lease_and_repeats_no_job(bench, by):
+    """The jumping worker keeps a job for several leases while another one, whose clock is right, asks for work."""
+    bench.put("set_the_clock", params={"by": by})
+    bench.put("wait_for")
+    jumping = bench.start(env={"ORCH_LEASE_S": "0.5"})
+    bench.until_marked()
+    right = bench.start("--worker-id", "right")
+    first = bench.queue.get_job("wait_for").lease.expires_at
+    until(lambda: bench.queue.get_job("wait_for").lease.expires_at > first + 1.5)
+    bench.file.touch()
+    until(lambda: bench.status("wait_for") is JobStatus.SUCCESS)
+    bench.put("noop")
+    until(lambda: bench.status("noop") is JobStatus.SUCCESS)
+    for worker in (jumping, right):
+        worker.terminate()
+        worker.communicate()
+        assert worker.returncode == 0
+    assert {job.id: (job.attempts, job.crashes) for job in bench.queue.list_jobs()} == dict.fromkeys(
+        ("set_the_clock", "wait_for", "noop"), (1, 0)
+    )
+
+
+@pytest.mark.promise("W2", "W5")
+def test_a_store_that_is_slower_than_a_lease_costs_no_job_and_no_attempt(bench):
+    bench.put("wait_for")
+    worker = bench.start(env={"ORCH_LEASE_S": "0.2"})
+    bench.until_marked()
+    with contextlib.closing(sqlite3.connect(bench.folder / "q.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")  # nobody can write now, for longer than the lease
+        begun = bench.queue.get_job("wait_for").lease.expires_at
+        bench.file.touch()  # the job ends meanwhile
+        until(lambda: process_clock() > begun + 0.5)
+        assert bench.status("wait_for") is JobStatus.RUNNING
+        other.execute("ROLLBACK")
+    until(lambda: bench.status("wait_for") is JobStatus.SUCCESS)
+    worker.terminate()
+    worker.communicate()
+    job = bench.queue.get_job("wait_for")
+    assert (worker.returncode, job.attempts, job.crashes) == (0, 1, 0)
+
+
+@pytest.mark.promise("Q13")
+def test_a_worker_among_records_of_an_older_and_a_newer_version_runs_what_it_understands(bench):
+    """A rolling upgrade: what only the newer version can read waits, in quarantine, and is whole."""
+    for name in ("newer", "older", "known"):
+        bench.put("noop", name)
+    newer = b'{"v":99,"status":"pending","id":"newer","shape":"unheard of"}'
+    bench.queue.plant_record("newer", newer)
+    stored = bench.queue.get_job("older").to_dict()
+    older = {key: stored[key] for key in list(stored)[:12]} | {
+        "run_id": "r-7"
+    }  # the seed's fields, and one of Sprint 29
+    bench.queue.plant_record("older", json.dumps(older).encode())
+    code, _, err = bench.run("--burst")
+    assert code == 0, err
+    assert (bench.status("older"), bench.status("known")) == (JobStatus.SUCCESS, JobStatus.SUCCESS)
+    assert bench.queue.get_job("older").extra == {"run_id": "r-7"}
+    assert [(found.job_id, found.raw) for found in bench.queue.quarantined()] == [("newer", newer)]
 
 
 # -- how it begins -------------------------------------------------------------------------------------------------
