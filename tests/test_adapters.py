@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections import deque
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from orch.testing.adapters import NAMES, Adapter, Delivery, Setting, load, tasks
 from orch.testing.adapters.__main__ import main
 from orch.testing.adapters.kills import Cell, cell
 from orch.testing.adapters.levels import Drive, judged, level_of
+from orch.testing.adapters.tables import as_text, kill_table, level_table, read_rows
 from orch.testing.adapters.worker import names
 from orch.testing.servers import find_server
 
@@ -214,3 +216,30 @@ def test_a_task_of_huey_is_lost_with_the_consumer_that_took_it(tmp_path):
     row = cell("huey", "default", "take", tmp_path, 3.0)
     assert str(row) == "LOST"
     assert "at most once" in row.documented
+
+
+# -- the committed measurements ----------------------------------------------------------------------------------------
+
+DATA = Path(__file__).resolve().parent.parent / "notebooks" / "data"
+
+
+def test_the_committed_rows_name_version_and_command():
+    rows = read_rows(DATA / "other_queues_kills.jsonl") + read_rows(DATA / "other_queues_levels.jsonl")
+    assert {row["library"] for row in rows} == set(NAMES)
+    for row in rows:
+        assert row["version"]
+        assert row["command"].startswith("python -m orch.testing.adapters ")
+
+
+def test_measurements_of_one_cell_stand_side_by_side_in_the_order_of_their_size():
+    rows = [{**CELL, "said": said} for said in ("88.1", "9.5", "LOST")]
+    titles, table = kill_table(rows)
+    assert table == [["x 1", "default", "", "9.5, 88.1, LOST", "", "", ""]]
+    assert as_text((titles, table)).splitlines()[1].split()[:3] == ["x", "1", "default"]
+
+
+def test_the_level_table_says_what_held_and_what_did_not():
+    row = {**CELL, "level": None, "operations": 9, "crashes": 2, "rule": "Q1 lost"}
+    assert level_table([row])[1] == [["x 1", "default", "none", "Q1 lost (2 crashes)", ""]]
+    kept = level_table([{**row, "level": "L4", "rule": ""}])[1]
+    assert kept[0][2:4] == ["L4", "held for 9 operations, 2 crashes"]

@@ -38,11 +38,15 @@ class How:
 
 
 class Forgetful(SqliteQueue):
+    """A lease without an end."""
+
     def _exchange(self, reports: Sequence[Report], n: int, worker_id: str, lease_s: float) -> Answers:
         return super()._exchange(reports, n, worker_id, FOR_EVER_S)
 
 
 class Hasty(SqliteQueue):
+    """A lease that is over too soon."""
+
     def _exchange(self, reports: Sequence[Report], n: int, worker_id: str, lease_s: float) -> Answers:
         return super()._exchange(reports, n, worker_id, lease_s / 5)
 
@@ -51,11 +55,15 @@ class Hasty(SqliteQueue):
 
 
 class Unrenewed(SqliteQueue):
+    """An extension that is only said."""
+
     def _extend(self, leases: Sequence[Lease], lease_s: float) -> list[Lease | OrchError]:
         return [replace(lease, expires_at=lease.expires_at + lease_s) for lease in leases]
 
 
 class Unfenced(SqliteQueue):
+    """Reports by id alone."""
+
     def _extend(self, leases: Sequence[Lease], lease_s: float) -> list[Lease | OrchError]:
         answers = super()._extend(leases, lease_s)
         return [old if isinstance(new, Exception) else new for old, new in zip(leases, answers, strict=True)]
@@ -66,6 +74,8 @@ class Unfenced(SqliteQueue):
 
 
 class Popping(SqliteQueue):
+    """Taking is removing."""
+
     def _exchange(self, reports: Sequence[Report], n: int, worker_id: str, lease_s: float) -> Answers:
         _, jobs = super()._exchange((), n, worker_id, lease_s)
         for job in jobs:
@@ -75,6 +85,8 @@ class Popping(SqliteQueue):
 
 
 class WrittenBehind(SqliteQueue):
+    """Reports that are stored at the next call."""
+
     kept: ClassVar[list[Report]] = []
 
     def _exchange(self, reports: Sequence[Report], n: int, worker_id: str, lease_s: float) -> Answers:
@@ -91,6 +103,8 @@ class WrittenBehind(SqliteQueue):
 
 
 class Numb(SqliteQueue):
+    """One worker that takes nothing any more."""
+
     asked: ClassVar[list[str]] = []
 
     def _exchange(self, reports: Sequence[Report], n: int, worker_id: str, lease_s: float) -> Answers:
@@ -100,6 +114,8 @@ class Numb(SqliteQueue):
 
 
 class Fragile(SqliteQueue):
+    """Takes its worker along when a step is slow."""
+
     def _exchange(self, reports: Sequence[Report], n: int, worker_id: str, lease_s: float) -> Answers:
         begun = time.monotonic()
         answer = super()._exchange(reports, n, worker_id, lease_s)
@@ -121,6 +137,8 @@ class Tireless(SqliteQueue):
 
 
 class InTwoSteps(SqliteQueue):
+    """A retry in two steps."""
+
     def _exchange(self, reports: Sequence[Report], n: int, worker_id: str, lease_s: float) -> Answers:
         again = [r.job_id for r in reports if r.status is JobStatus.RETRY and r.lease]
         told = [replace(r, status=JobStatus.FAILED, delay_s=None) if r.job_id in again else r for r in reports]
@@ -134,6 +152,8 @@ class InTwoSteps(SqliteQueue):
 
 
 class AbortedFirst(SqliteQueue):
+    """A recovery in two steps."""
+
     def _exchange(self, reports: Sequence[Report], n: int, worker_id: str, lease_s: float) -> Answers:
         for job in self._list(JobStatus.RUNNING, 1_000) if n else ():
             if job.lease is not None and self._is_over(job.lease):
@@ -149,11 +169,15 @@ class AbortedFirst(SqliteQueue):
 
 
 class IdleBlind(SqliteQueue):
+    """Recovery only where there is traffic."""
+
     def _exchange(self, reports: Sequence[Report], n: int, worker_id: str, lease_s: float) -> Answers:
         return super()._exchange(reports, n if n and self.stats().ready else 0, worker_id, lease_s)
 
 
 class ByName(SqliteQueue):
+    """Leases that go by the name of the worker."""
+
     def _exchange(self, reports: Sequence[Report], n: int, worker_id: str, lease_s: float) -> Answers:
         running = self._list(JobStatus.RUNNING, 1_000)
         mine = [job.lease for job in running if job.lease is not None and job.lease.worker_id == worker_id]
@@ -188,6 +212,8 @@ class Locked(SqliteQueue):
 
 
 class Buffered(SqliteQueue):
+    """Enqueues that are stored some at a time."""
+
     buffer: ClassVar[list[Job]] = []
 
     def _enqueue(self, jobs: Sequence[Job]) -> int:
@@ -199,6 +225,8 @@ class Buffered(SqliteQueue):
 
 
 class Optimistic(RedisQueue):
+    """A report that could not be sent counts as sent."""
+
     def _exchange(self, reports: Sequence[Report], n: int, worker_id: str, lease_s: float) -> Answers:
         try:
             return super()._exchange(reports, n, worker_id, lease_s)
