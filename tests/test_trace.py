@@ -25,6 +25,14 @@ def test_a_token_carries_the_tape():
     assert Trace.parse(trace.token, ARITY).tape == (0, 3, 12)
 
 
+def test_a_trace_of_one_machine_is_none_of_another():
+    trace = Trace(STEPS, form="s1")
+    assert trace.token.startswith("s1.E0zD2LE10.")
+    assert Trace.parse(trace.token, ARITY, "s1") == trace
+    with pytest.raises(InvalidInput, match=r"reads q1\."):
+        Trace.parse(trace.token, ARITY)
+
+
 def test_the_hash_depends_on_operations_and_tape_alone():
     assert Trace(STEPS).hash == Trace(STEPS, seed=9).hash == "de571741a9cf3184"
     assert len({Trace(STEPS).hash, Trace(STEPS[:-1]).hash, Trace(STEPS, tape=(0,)).hash, Trace(()).hash}) == 4

@@ -15,7 +15,7 @@ from orch.checks import shown
 from orch.errors import InvalidInput
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
-_FORM = "q1"  # the machine and the version of its operations
+QUEUE_FORM = "q1"  # a machine and the version of its operations: the queue's
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +24,13 @@ class Trace:
 
     `tape` holds the choices that are no arguments of an operation (0: no fault, first in order); a driver whose
     faults are operations leaves it empty. The seed only says where the trace was found: a replay does not need it.
+    `form` says of which machine the operations are.
     """
 
     steps: tuple[tuple[str, tuple[int, ...]], ...]
     seed: int = 0
     tape: tuple[int, ...] = ()
+    form: str = QUEUE_FORM
 
     @property
     def token(self) -> str:
@@ -36,7 +38,7 @@ class Trace:
         body = "".join(code + "".join(_DIGITS[arg] for arg in args) for code, args in self.steps)
         if self.tape:
             body += "-" + "".join(_DIGITS[choice] for choice in self.tape)
-        return f"{_FORM}.{body}.{_check(body)}"
+        return f"{self.form}.{body}.{_check(self.form, body)}"
 
     @property
     def hash(self) -> str:
@@ -44,13 +46,13 @@ class Trace:
         return hashlib.sha256(self.token.encode()).hexdigest()[:16]
 
     @classmethod
-    def parse(cls, token: str, arity: Mapping[str, int]) -> Trace:
+    def parse(cls, token: str, arity: Mapping[str, int], form: str = QUEUE_FORM) -> Trace:
         """The trace of a token; `arity` says how many arguments each operation has. Raises `InvalidInput`."""
         parts = token.strip().split(".") if isinstance(token, str) else []
-        if len(parts) != 3 or parts[0] != _FORM:
-            raise InvalidInput(f"a replay token reads {_FORM}.<operations>.<check>, got {shown(token)}")
+        if len(parts) != 3 or parts[0] != form:
+            raise InvalidInput(f"a replay token reads {form}.<operations>.<check>, got {shown(token)}")
         body = parts[1]
-        if _check(body) != parts[2]:
+        if _check(form, body) != parts[2]:
             raise InvalidInput(f"this token was damaged or is of another version: {shown(token)}")
         text, _, tape = body.partition("-")
         steps: list[tuple[str, tuple[int, ...]]] = []
@@ -65,11 +67,11 @@ class Trace:
                 raise InvalidInput(f"operation {code!r} needs {arity[code]} arguments, got {shown(args)}")
             steps.append((code, tuple(_DIGITS.index(digit) for digit in args)))
             place = end
-        return cls(tuple(steps), tape=tuple(_DIGITS.index(digit) for digit in tape))
+        return cls(tuple(steps), tape=tuple(_DIGITS.index(digit) for digit in tape), form=form)
 
 
-def _check(body: str) -> str:
-    return hashlib.sha256(f"{_FORM}.{body}".encode()).hexdigest()[:4]
+def _check(form: str, body: str) -> str:
+    return hashlib.sha256(f"{form}.{body}".encode()).hexdigest()[:4]
 
 
 def generator(seed: int, stream: int = 0) -> Callable[[], float]:
