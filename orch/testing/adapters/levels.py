@@ -122,7 +122,6 @@ class Drive:
                 self._settle(client, "ack")
         ended = time.monotonic() + self.recovery_s + 2 * LATE_S if self.done["crash"] else 0.0
         while True:
-            self.clients[0].restart()
             if self._get(0):
                 self._settle(0, "ack")
             elif time.monotonic() >= ended:
@@ -153,6 +152,7 @@ class Drive:
         self._record(client, "enqueue", job, {"max_retries": 1_000_000}, call, value=True)
 
     def _get(self, client: int) -> bool:
+        self.clients[client].restart()  # as its worker's loop does
         call = time.monotonic_ns()
         found = self.clients[client].get()
         if found is None:
