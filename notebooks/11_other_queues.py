@@ -76,7 +76,7 @@ for library, setting, said in sorted({(r["library"], r["setting"], r["documented
 
 # %% [markdown]
 # Two cells differ from an earlier measurement of the same versions by other means. A Celery worker with late
-# acknowledgement that holds a task through the outage was seen to exit with status 0; here it resumed, in eight of eight
+# acknowledgement that holds a task through the outage was seen to exit with status 0; here it resumed, in five of five
 # tries. And an RQ worker was seen to resume; it does, unless its job ends while Redis is away: then the process that ran
 # it cannot write the result, its worker cannot read what became of it, and ends.
 
