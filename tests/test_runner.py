@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import random
 import signal
 import threading
@@ -769,7 +768,7 @@ def test_a_ctrl_c_is_the_callers_and_the_run_still_ends(run, events):
     release, seen = threading.Event(), []
 
     def interrupts(params):
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # else another thread may catch it
         release.wait(WAIT_S)
         seen.append(current().lost())
         release.set()
