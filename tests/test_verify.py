@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections import deque
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from orch.backends.memory import MemoryQueue
 from orch.clock import iso, iso_to_us, to_us
-from orch.errors import IllegalTransition, InvalidInput, JobNotFound
+from orch.errors import IllegalTransition, InvalidInput, JobNotFound, NotSupported
 from orch.job import Job, JobStatus
 from orch.queue import PersistentQueue, checked_new
 from orch.testing import ContractViolation, FakeClock, verify
+from orch.testing.capabilities import ALL, CAPABILITIES, detected
 from orch.testing.drivers import fast
 from orch.testing.kit import NeverReached, judged
+from orch.testing.levels import LEVELS, NEEDS
 from orch.testing.machine import QueueMachine
 from orch.testing.report import coverage_table, never_reached, promises
 from orch.testing.stores import memory_store
+from orch.testing.subject import PlainQueue, load, subject
+from orch.testing.watchdog import Order, run
 
 PENDING, RUNNING, SUCCESS, FAILED, RETRY = JobStatus
 
@@ -144,7 +151,7 @@ class PurgesRunningJobs(SevenVerbs):
         return super().purge(older_than_hours)
 
 
-SEVEN = ["listing"]
+SEVEN = ["listing", "budget"]
 
 
 def test_a_right_queue_with_the_seven_verbs_passes():
@@ -348,3 +355,416 @@ def test_what_a_client_loses_when_it_dies_between_two_steps_is_found():
     )
     verified = verify(Mortal(OneStep), capabilities=SEVEN, max_examples=50)
     assert "client dies" in verified.coverage
+
+
+# -- what a queue can do is found out ----------------------------------------------------------------------------------
+
+
+def test_a_queue_with_everything_is_asked_for_everything():
+    fit = detected(memory_store)
+    assert (fit.capabilities, fit.missing, fit.without) == (ALL, {}, frozenset())
+
+
+def test_a_queue_of_seven_verbs_is_verified_without_naming_what_it_can_do():
+    verified = verify(SevenVerbs, max_examples=60)
+    assert set(verified.skipped) == set(CAPABILITIES) - {"listing", "budget"}
+    assert verified.skipped["lease"] == "its deliveries carry no lease"
+    assert verified.level == "L3"
+    text = str(verified)
+    assert "Not asked for:" in text
+    assert "requeue     SevenVerbs has no requeue of its own" in text
+
+
+@pytest.mark.parametrize(
+    "queue", [TakesTheNewest, RetryIsLost, SameIdTwice, NoCopies, PurgesRunningJobs], ids=lambda cls: cls.__name__
+)
+def test_a_wrong_one_is_found_without_naming_what_it_can_do(queue):
+    with pytest.raises(ContractViolation) as caught:
+        verify(queue)
+    assert caught.value.promise == queue.__doc__
+
+
+class SaysNo(MemoryQueue):
+    """A queue that says what it does not have."""
+
+    def _no(self, *args: Any, **more: Any) -> Any:
+        raise NotSupported("not here")
+
+    stats = requeue = workers = exchange_many = record_progress = _no
+
+    def enqueue(self, job):
+        if checked_new(job).priority:
+            raise NotSupported("all jobs are equal")
+        return super().enqueue(job)
+
+    def enqueue_many(self, jobs):
+        raise NotSupported("one at a time")
+
+
+def test_what_says_not_supported_is_not_asked_for():
+    fit = detected(lambda clock: SaysNo(clock=clock))
+    assert fit.missing == {
+        "priority": "all jobs are equal",
+        "progress": "not here",
+        "requeue": "not here",
+        "stats": "not here",
+        "workers": "not here",
+    }
+    assert fit.without == {"enqueue_many"}
+    verified = verify(lambda clock: SaysNo(clock=clock), max_examples=60)
+    assert "enqueue_many" not in verified.coverage
+    assert "exchange" in verified.coverage
+
+
+class Names(SevenVerbs):
+    """It names its capabilities itself."""
+
+    capabilities = ("listing", "priority")
+
+
+def test_a_queue_may_name_its_capabilities_and_is_held_to_them():
+    assert detected(Names).capabilities == {"listing", "priority"}
+    with pytest.raises(ContractViolation) as caught:
+        verify(Names)
+    assert caught.value.promise == "Q2"
+
+
+class NoPriorities(MemoryQueue):
+    """It has leases, and silently ignores priorities."""
+
+    def _push_ready(self, entry):
+        priority, entry.job.priority = entry.job.priority, 0
+        super()._push_ready(entry)
+        entry.job.priority = priority
+
+
+@pytest.mark.promise("Q2")
+def test_what_a_queue_with_leases_does_silently_is_no_missing_capability():
+    with pytest.raises(ContractViolation) as caught:
+        verify(lambda clock: NoPriorities(clock=clock))
+    assert caught.value.promise == "Q2"
+
+
+class Plain:
+    """Seven methods, no base class, no argument that the seed does not have, and None for an answer."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.queue = SevenVerbs(clock)
+        self.purge = self.queue.purge
+        self.get_job = self.queue.get_job
+        self.list_jobs = self.queue.list_jobs
+        self.count = self.queue.count
+
+    def enqueue(self, job: Job) -> None:
+        self.queue.enqueue(job)
+
+    def dequeue(self) -> Job | None:
+        return self.queue.dequeue()
+
+    def update_status(self, job_id, status, error=None, result=None) -> None:
+        with suppress(JobNotFound):  # as the seed does
+            self.queue.update_status(job_id, status, error, result)
+
+
+class PlainJobs(Plain):
+    """Its jobs are of a class of its own, with fewer fields."""
+
+    def dequeue(self):
+        job = super().dequeue()
+        return None if job is None else job.to_dict()
+
+
+class PlainLoss(Plain):
+    """Q1"""
+
+    def update_status(self, job_id, status, error=None, result=None):
+        super().update_status(job_id, status, error, result)
+        if status is RETRY:
+            self.queue.line.clear()
+
+
+@pytest.mark.parametrize("queue", [Plain, PlainJobs], ids=lambda cls: cls.__name__)
+def test_a_plain_class_with_the_seven_verbs_is_verified(queue):
+    assert verify(queue, max_examples=30).level == "L3"
+
+
+def test_a_wrong_plain_class_gets_a_program_that_runs():
+    with pytest.raises(ContractViolation) as caught:
+        verify(PlainLoss)
+    assert caught.value.promise == "Q1"
+    assert "queue = PlainQueue.of(" in verify_program(PlainLoss)
+
+
+def verify_program(factory):
+    named = subject(load_here(factory))
+    with pytest.raises(ContractViolation) as caught:
+        verify(named)
+    return caught.value.program
+
+
+def load_here(factory):
+    sys.modules.setdefault("verified_here", sys.modules[__name__])
+    return load(f"verified_here:{factory.__name__}")
+
+
+def test_a_plain_queue_has_the_verbs_beyond_the_seven_that_the_object_has():
+    class More(Plain):
+        def requeue(self, job_id):
+            return job_id
+
+    queue = PlainQueue.of(More(FakeClock()))
+    assert queue.requeue("a") == "a"
+    with pytest.raises(NotSupported):
+        queue.stats()
+
+
+# -- levels ------------------------------------------------------------------------------------------------------------
+
+
+def test_each_promise_is_of_one_level_but_order_and_empty_answers():
+    seen = [promise for level in LEVELS for promise in NEEDS[level]]
+    assert {promise for promise in seen if seen.count(promise) > 1} == {"Q2"}
+    assert set(seen) <= set(promises())
+
+
+@pytest.mark.parametrize(
+    ("queue", "held"),
+    [(SevenVerbs, "L3"), (TakesTheNewest, "L2"), (SameIdTwice, "L1"), (RetryIsLost, None), (NoCopies, "L3")],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_a_level_can_be_demanded(queue, held):
+    place = LEVELS.index(held) if held else -1
+    if held:
+        assert verify(queue, level=held, max_examples=60).level == "L3" or held != "L3"
+    if place + 1 < len(LEVELS[:3]):
+        with pytest.raises(ContractViolation) as caught:
+            verify(queue, level=LEVELS[place + 1], max_examples=60)
+        assert caught.value.promise in NEEDS[LEVELS[place + 1]]
+
+
+class UnorderedAndLosing(SevenVerbs):
+    """The newest first, and the third job that waits is lost."""
+
+    def dequeue(self, *args, **more):
+        if len(self.line) >= 3:
+            self.line.popleft()
+        self.line.rotate(1)
+        return super().dequeue(*args, **more)
+
+
+def test_a_loss_is_found_behind_an_order_that_is_not_kept():
+    with pytest.raises(ContractViolation) as caught:
+        verify(UnorderedAndLosing, level="L2")
+    assert caught.value.promise == "Q1"
+    assert len(caught.value.trace.steps) < 12
+
+
+def test_the_highest_level_needs_leases():
+    with pytest.raises(InvalidInput, match="L3 at most"):
+        verify(SevenVerbs, level="L4", max_examples=2)
+    assert verify(memory_store, level="L4", max_examples=30).level == "L4"
+
+
+@pytest.mark.parametrize(
+    ("given", "shows"),
+    [({"level": "L5"}, "L5"), ({"level": "L2", "driver": "hypothesis"}, "hypothesis"), ({"seconds": 0}, "0")],
+)
+def test_a_bad_level_or_time_is_refused(given, shows):
+    with pytest.raises(InvalidInput, match=shows):
+        verify(memory_store, **given)
+
+
+def test_time_may_bound_a_run_with_either_driver():
+    assert verify(SevenVerbs, seconds=0.2).traces > 1
+    assert verify(SevenVerbs, seconds=0.01, driver="hypothesis").driver == "hypothesis"
+
+
+# -- the command -------------------------------------------------------------------------------------------------------
+
+OUTSIDE = """
+import os
+import sys
+import time
+from collections import deque
+from orch.backends.memory import MemoryQueue
+from orch.queue import PersistentQueue
+
+print("this is said while it is imported")
+
+def right(clock):
+    return MemoryQueue(clock=clock)
+
+class Forgetful(MemoryQueue):
+    def _reclaim(self, now):
+        pass
+
+wrong = lambda clock: Forgetful(clock=clock)
+number = 5
+
+def nothing(clock):
+    return None
+
+def takes_no_clock():
+    return MemoryQueue()
+
+def breaks(clock):
+    raise RuntimeError("no disk")
+
+class Unfinished(PersistentQueue):
+    def __init__(self, clock):
+        pass
+    def enqueue(self, job):
+        return True
+
+class Half:
+    def __init__(self, clock):
+        pass
+    def enqueue(self, job):
+        return True
+    def dequeue(self):
+        return None
+
+class Loops(MemoryQueue):
+    def _requeue(self, job_id):
+        while job_id in self._entries:
+            pass
+        return super()._requeue(job_id)
+
+loops = lambda clock: Loops(clock=clock)
+
+def sleeps(clock):
+    time.sleep(1000)
+
+class Leaves(MemoryQueue):
+    def _requeue(self, job_id):
+        os._exit(0)
+
+leaves = lambda clock: Leaves(clock=clock)
+
+class Quits(MemoryQueue):
+    def close(self):
+        raise OSError("the file is gone")
+
+quits = lambda clock: Quits(clock=clock)
+
+class Newest(MemoryQueue):
+    def _push_ready(self, entry):
+        entry.ticket = -abs(entry.ticket)
+        super()._push_ready(entry)
+
+newest = lambda clock: Newest(clock=clock)
+"""
+
+
+@pytest.fixture
+def outside(tmp_path):
+    """A directory outside the project with queues in it, and `orch verify` run there."""
+    (tmp_path / "outside.py").write_text(OUTSIDE)
+    (tmp_path / "broken.py").write_text("import nothing_of_this_name")
+    (tmp_path / "torn.py").write_text("def make_queue(clock:\n")
+    (tmp_path / "exits.py").write_text("raise SystemExit(3)")
+    (tmp_path / "slow.py").write_text("import time\ntime.sleep(1000)")
+
+    def orch_verify(*arguments):
+        command = [sys.executable, "-m", "orch", "verify", *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    return orch_verify
+
+
+def test_a_right_queue_outside_the_project_exits_0(outside):
+    done = outside("outside:right", "--examples", "20")
+    assert (done.returncode, done.stderr) == (0, "this is said while it is imported\n")
+    assert "200 traces" in done.stdout
+    assert "no promise broken (fast driver, seed 0" in done.stdout
+    assert "Level: L4" in done.stdout
+    assert "something to answer" in done.stdout
+
+
+def test_a_wrong_queue_outside_the_project_exits_1_with_a_program_that_fails_there(outside, tmp_path):
+    done = outside("outside:wrong", "--json", "--seed", "3")
+    told = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert (told["valid"], told["promise"], told["level"], told["seed"]) == (False, "Q5", "L3", 3)
+    assert told["program"].startswith("from orch import")
+    (tmp_path / "pasted.py").write_text(told["program"])
+    pasted = subprocess.run([sys.executable, "pasted.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert pasted.returncode == 1
+    assert "AssertionError: Q5" in pasted.stderr
+    again = outside("outside:wrong", "--replay", told["token"])
+    assert again.returncode == 1
+    assert told["program"].splitlines()[-1].strip() in again.stdout
+    assert outside("outside:right", "--replay", told["token"]).returncode == 0
+
+
+def test_a_queue_without_order_is_told_its_level(outside):
+    done = outside("outside:newest", "--examples", "60")
+    assert done.returncode == 1
+    assert "Level: L2 held; the program above is the witness against the next." in done.stdout
+    done = outside("outside:newest", "--level", "L2", "--examples", "60")
+    assert done.returncode == 0
+    assert "Level: L2 held; L2 was asked for" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("queue", "shows"),
+    [
+        ("missing:make", "no module 'missing'"),
+        ("broken:make", "broken cannot be imported: ModuleNotFoundError: No module named 'nothing_of_this_name'"),
+        ("torn:make", "torn.py, line 1"),
+        ("exits:make", "SystemExit: 3"),
+        ("outside", "MODULE:FACTORY"),
+        ("outside:absent", "outside has no 'absent'; it has "),
+        ("outside:number", "outside:number is 5, not callable"),
+        ("outside:nothing", "nothing(clock) must return a queue, got None"),
+        ("outside:takes_no_clock", "must take one argument, the clock"),
+        ("outside:breaks", "RuntimeError: no disk (outside.py, line "),
+        ("outside:Unfinished", "abstract methods count, dequeue"),
+        ("outside:Half", "Half lacks update_status, get_job, list_jobs, count, purge"),
+        ("outside:quits", "OSError: the file is gone"),
+    ],
+)
+def test_what_is_no_queue_exits_2_and_is_told_why(outside, queue, shows):
+    done = outside(queue)
+    assert done.returncode == 2
+    assert shows in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_verb_that_does_not_return_exits_2_and_is_named_with_the_steps_before_it(outside):
+    done = outside("outside:loops", "--timeout", "0.5", "--json")
+    told = json.loads(done.stdout)
+    assert done.returncode == 2
+    assert (told["hangs"], told["operation"]) == (True, "requeue")
+    assert told["program"].splitlines()[-1].startswith("queue.requeue(")
+    assert "_requeue" in told["stack"]
+    assert f"hangs: step {told['step']}, requeue, took more than 0.5 s" in told["error"]
+
+
+@pytest.mark.parametrize(("queue", "what"), [("outside:sleeps", "sleeps"), ("slow:make", "to import it")])
+def test_a_queue_that_cannot_be_made_in_time_exits_2(outside, queue, what):
+    done = outside(queue, "--timeout", "0.5")
+    assert done.returncode == 2
+    assert f"hangs before the first step: {what} took more than 0.5 s" in done.stderr
+    assert "time.sleep(1000)" in done.stderr
+
+
+def test_a_queue_that_ends_the_interpreter_is_not_taken_for_a_right_one(outside):
+    done = outside("outside:leaves")
+    assert done.returncode == 2
+    assert "ended the interpreter (exit code 0)" in done.stderr
+
+
+def test_a_time_limit_must_be_one():
+    with pytest.raises(InvalidInput, match="0"):
+        run(Order("x:y", timeout_s=0))
+
+
+def test_a_long_stop_of_all_threads_ends_the_child(tmp_path, monkeypatch):
+    monkeypatch.setattr("orch.testing.watchdog.GRACE_S", 0.3)
+    (tmp_path / "still.py").write_text(
+        "import os, signal\ndef make_queue(clock):\n    os.kill(os.getpid(), signal.SIGSTOP)\n"
+    )
+    told = run(Order("still:make_queue", timeout_s=0.2, folder=str(tmp_path)))
+    assert told["exit"] == 2
+    assert "holds the interpreter" in told["text"]

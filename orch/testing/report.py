@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -321,8 +322,55 @@ def program_of(machine: QueueMachine, store: Store, steps: Sequence[Step], viola
                 break
     finally:
         run.close()
+    return _whole(script, header)
+
+
+def _whole(script: Script, header: tuple[str, str]) -> str:
     body = "\n".join(script.lines)
-    return f"{_imports(script, body, header)}\n\nclock = FakeClock()\n{header[1]}\n{body}\n"
+    made = header[1]
+    maker = re.match(r"queue = ([\w.]+)\(clock\)", made)
+    if "make_queue." in body and maker is not None and maker[1] != "make_queue":
+        made = f"make_queue = {maker[1]}\n{made}"
+    return f"{_imports(script, body, header)}\n\nclock = FakeClock()\n{made}\n{body}\n"
+
+
+def listing_of(machine: QueueMachine, steps: Sequence[Step], header: tuple[str, str] | None) -> str:
+    """The steps as a program, for a queue that must not be asked again because it hangs: ours stands in for it."""
+    from orch.backends.memory import MemoryQueue
+
+    class Stand:
+        def __call__(self, clock: FakeClock) -> PersistentQueue:
+            return MemoryQueue(clock=clock)
+
+        def reopen(self, queue: PersistentQueue) -> PersistentQueue:
+            return queue
+
+        def die(self, queue: PersistentQueue, n: int, verb: Any) -> tuple[PersistentQueue, bool]:
+            with suppress(OrchError):
+                verb(queue)
+            return queue, False
+
+    script = Script(keeps=any(op.name == "caller's change" for op, _ in steps))
+    run = Run(machine, Stand())
+    if script.keeps:
+        script.lines.append("given = answer = None")
+    for n, (op, args) in enumerate(steps):
+        values = op.bind(run, *args)
+        if values is None:
+            continue
+        text = op.show(script, *values)
+        if n == len(steps) - 1:
+            script.lines.append(text)
+            break
+        expected = op.step(run.model, *values)
+        try:
+            actual = op.call(run, *values)
+        except Exception as error:
+            actual = error
+        script.lines += _statement(script, op, text, actual)
+        with suppress(Violation):  # what stands in may do more than the queue
+            run.judge(op, values, expected, actual)
+    return _whole(script, header or ("", "queue = make_queue(clock)  # the function that was given to verify"))
 
 
 def _statement(script: Script, op: Operation, text: str, actual: Any) -> list[str]:
@@ -562,6 +610,13 @@ def _public() -> frozenset[str]:
 
 def _header(store: Store, queue: PersistentQueue) -> tuple[str, str]:
     """How the queue is imported and made: the import, and the statement."""
+    given = getattr(store, "header", None)
+    if given is not None:
+        where, made = given
+        if getattr(store, "plain", False):
+            where, made = f"{where}\nfrom orch.testing.subject import PlainQueue", f"PlainQueue.of({made})"
+        return where, f"queue = {made}"
+    store = getattr(store, "factory", store)
     name = getattr(store, "__qualname__", "")
     module = getattr(store, "__module__", "")
     if name.isidentifier() and _reachable(module, name, store):
