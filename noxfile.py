@@ -126,6 +126,7 @@ def coverage(session: nox.Session) -> None:
     env = {"HYPOTHESIS_PROFILE": "quick", "COVERAGE_FILE": str(folder / "coverage")}
     session.run("coverage", "erase", env=env)
     session.run("coverage", "run", "-m", "pytest", *on_two_cores(session), *session.posargs, env=env)
+    session.run("coverage", "run", "-m", "pytest", "-m", "torture", "tests/test_torture.py", env=env)
     session.run("coverage", "combine", "-q", env=env)
     session.run("coverage", "report", env=env)
 
