@@ -164,6 +164,19 @@ def _comes_later(run: Run, job_id: str) -> bool:
     return False
 
 
+def lost(run: Run, looks: list[list[str]]) -> str | None:
+    """A job that is there however one looks at it, is not final, and is never delivered any more."""
+    for job_id in looks[0]:
+        if all(job_id in ids for ids in looks):
+            stored = look_up(run, job_id)
+            if stored is None:
+                return job_id
+            waits = isinstance(stored, Job) and stored.status not in (SUCCESS, FAILED)
+            if waits and not (stored.status is RUNNING and not run.model.leases) and not _comes_later(run, job_id):
+                return job_id
+    return None
+
+
 def deliverable(run: Run) -> tuple[list[str], list[str]]:
     """The ids that a dequeue would deliver now, one after the other: by the model, and by the queue."""
     should = [job.fields["id"] for job in run.model.clone().dequeue(1000, "", 1)]
@@ -233,7 +246,7 @@ def fields(run: Run, expected: ModelJob, actual: Any, verb: str) -> Blame:
     if "status" in differ:
         should, is_ = differ["status"]
         return _status(expected, should, is_), said
-    if "crashes" in differ and expected.cause != "lost lease" and 0 < expected.expires <= run.model.now:
+    if "crashes" in differ and expected.token and expected.expires <= run.model.now:
         return "Q5", f"{said}: its lease had expired, but only a dequeue takes it back"
     for name in ("lease", "attempts", "failures", "crashes"):
         if name in differ:

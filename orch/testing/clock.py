@@ -13,5 +13,5 @@ class FakeClock:
         return self.now
 
     def advance(self, seconds: float) -> None:
-        """Move the clock by so many seconds."""
-        self.now += seconds
+        """Move the clock by so many seconds; it stays at whole microseconds."""
+        self.now = round(self.now + seconds, 6)  # whole microseconds, however often

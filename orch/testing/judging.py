@@ -6,11 +6,11 @@ from __future__ import annotations
 from typing import Any
 
 from orch.checks import ERROR_MAX
-from orch.errors import InvalidInput, JobNotFound, OrchError
+from orch.errors import InvalidInput, JobNotFound, NotSupported, OrchError
 from orch.job import Job, Lease
 from orch.testing import blame
 from orch.testing.machine import IDS, Operation, Run, Violation
-from orch.testing.model import ModelJob, Watch
+from orch.testing.model import PENDING, ModelJob, Watch
 
 Values = tuple[Any, ...]
 
@@ -67,6 +67,8 @@ def judge_long_error(run: Run, op: Operation, values: Values, expected: Any, act
     if isinstance(expected, ModelJob) and isinstance(actual, Job) and not run.model.silent:
         cut = actual.error
         whole = expected.fields["error"]
+        if cut is None:
+            judge_report(run, op, values, expected, actual)
         if not isinstance(cut, str) or not 1000 < len(cut.encode()) <= ERROR_MAX or not whole.startswith(cut[:1000]):
             raise Violation(
                 "Q12",
@@ -255,6 +257,10 @@ def judge_stats(run: Run, op: Operation, values: Values, expected: Any, actual: 
     if actual.quarantined != quarantined:
         raise Violation("Q13", said, expected, actual)
     if (actual.ready, actual.delayed) != (ready, delayed):
+        promoted = [job for job in run.model.jobs.values() if job.cause == "promoted" and job.due is None]
+        late = sum(job.fields["status"] is PENDING and job.ready == run.model.now for job in promoted)
+        if late and (actual.ready, actual.delayed) == (ready - late, delayed + late):
+            raise Violation("Q2", f"{said}: what was due should have been promoted", expected, actual)
         # are as many jobs ready as it says, only other ones than should be?
         delivered = len(blame.deliverable(run)[1])
         raise Violation("Q2" if delivered == actual.ready else "Q9", said, expected, actual)
@@ -265,8 +271,10 @@ def judge_stats(run: Run, op: Operation, values: Values, expected: Any, actual: 
 
 
 def judge_refusal(run: Run, op: Operation, values: Values, expected: Any, actual: Any) -> None:
-    """Bad input: `InvalidInput` with the value in its message (Q12)."""
+    """Bad input: `InvalidInput` with the value in its message (Q12); or a verb that the queue does not have."""
     name, _, shows = values
+    if isinstance(actual, NotSupported):
+        return
     if isinstance(actual, InvalidInput):
         if shows not in str(actual):
             raise Violation("Q12", f"{name}: the message does not show {shows}: {actual}", expected, actual)
@@ -314,23 +322,91 @@ def judge_crowd(run: Run, op: Operation, values: Values, expected: Any, actual: 
     raise Violation("Q8", said, expected, actual)
 
 
+def judge_crowd_enqueued(run: Run, op: Operation, values: Values, expected: int, actual: Any) -> None:
+    """How many of many jobs were new."""
+    if actual != expected or isinstance(actual, bool):
+        raise Violation(op.promise, f"{op.name} answered {blame.shown(actual)}, should be {expected}", expected, actual)
+
+
 def judge_death(run: Run, op: Operation, values: Values, expected: Any, actual: Any) -> None:
     """A client died inside a verb: all of it happened, or nothing did (Q8); whatever happened, nothing is lost (Q1)."""
     before, looks = expected
     if isinstance(actual, Exception):
         raise Violation("Q1", f"after a client died in {values[1]}: {blame.shown(actual)}", expected, actual)
-    died, counts, listed, stats = actual
-    for model, (should, jobs, numbers) in ((run.model, looks[1]), (before, looks[0])):
-        if run.same_jobs(jobs, listed) and counts == should and stats in (None, numbers):
+    died, *seen = actual
+    for model, look in ((run.model, looks[1]), (before, looks[0])):
+        if _looks_like(run, look, seen):
             run.model = model
             return
         if not died:
             break
-    jobs = looks[1][1]
+    promise, sentence = _torn(run, looks[::-1], seen)
+    raise Violation(promise, f"after a client died in {values[1]}: {sentence}", expected, actual)
+
+
+def _looks_like(run: Run, look: Any, seen: Any) -> bool:
+    """Are counts, list, and numbers of ready and delayed jobs (if they are told) as they should be?"""
+    (counts, jobs, numbers), (said, listed, stats) = look, seen
+    return said == counts and stats in (None, numbers) and run.same_jobs(jobs, listed)
+
+
+def _torn(run: Run, looks: Any, seen: Any) -> tuple[str, str]:
+    """A verb was not one step: a job is lost by it (Q1), or it is half done (Q8). The blame of the likelier look."""
+    counts, listed, stats = seen
+    jobs = looks[0][1]
     if not run.same_jobs(jobs, listed):
         promise, sentence = blame.listing(run, jobs, listed, "list_jobs")
     else:
-        promise, sentence = "Q8", f"counts {blame.shown(counts)}, {stats}"
-    if promise not in ("Q1", "Q9"):
-        promise = "Q8"
-    raise Violation(promise, f"after a client died in {values[1]}: {sentence}", expected, actual)
+        promise, sentence = "Q8", f"counts {blame.shown(counts)}, ready and delayed {stats}"
+    lost = blame.lost(run, [[job.fields["id"] for job in look[1]] for look in looks])
+    if lost is not None:
+        return "Q1", f"{sentence}; job {lost!r} is lost"
+    return promise if promise in ("Q1", "Q9") else "Q8", sentence
+
+
+def judge_meeting(run: Run, op: Operation, values: Values, expected: Any, actual: Any) -> None:
+    """Two clients at once: it must look as if one of them had been first (Q8), and nothing is lost (Q1)."""
+    said = f"a client's {values[4]} between two steps of another's {values[1]}: "
+    if isinstance(actual, Exception):
+        raise Violation("Q1", said + blame.shown(actual), expected, actual)
+    answers, seen = actual
+    for model, should, look in expected:
+        if answers == should and _looks_like(run, look, seen):
+            run.model = model
+            return
+    if values[1] == values[5] == "dequeue" and answers[0] == answers[1] is not None:
+        raise Violation("Q4", f"{said}job {answers[0]!r} was delivered to both", expected, actual)
+    promise, sentence = _torn(run, [look for _, _, look in expected], seen)
+    raise Violation(promise, f"{said}they answered {answers}; {sentence}", expected, actual)
+
+
+def judge_outage(run: Run, op: Operation, values: Values, expected: Any, actual: Any) -> None:
+    """The store could not be reached: an error says so, nothing is done elsewhere (Q15)."""
+    look, _ = expected
+    if isinstance(actual, Exception):
+        raise Violation("Q15", f"after the store was away: {blame.shown(actual)}", expected, actual)
+    answer, seen = actual
+    if not isinstance(answer, OSError):  # BackendUnavailable is one, and so are those of sockets
+        said = f"{values[1]} answered {blame.shown(answer)} while the store could not be reached"
+        raise Violation("Q15", said, expected, actual)
+    if not _looks_like(run, look, seen):
+        _, sentence = _torn(run, [look], seen)
+        raise Violation(
+            "Q15", f"{values[1]} failed while the store was away, and did something: {sentence}", expected, actual
+        )
+
+
+def judge_refused_write(run: Run, op: Operation, values: Values, expected: Any, actual: Any) -> None:
+    """The store took no writes: the verb raises, and changes nothing (Q14)."""
+    look, changes = expected
+    if isinstance(actual, Exception):
+        raise Violation("Q14", f"after a refused write: {blame.shown(actual)}", expected, actual)
+    answer, seen = actual
+    if changes and not isinstance(answer, Exception):
+        said = f"{values[1]} answered {blame.shown(answer)} while the store took no writes"
+        raise Violation("Q14", said, expected, actual)
+    if not _looks_like(run, look, seen):
+        _, sentence = _torn(run, [look], seen)
+        raise Violation(
+            "Q14", f"a write of {values[1]} was refused, and something changed: {sentence}", expected, actual
+        )

@@ -39,7 +39,11 @@ class Store(Protocol):
     - `reopen(queue)`: the same store, closed and opened again;
     - `plant_record(queue, job_id, raw)`: put these bytes in place of a stored record (may also be the queue's own);
     - `die(queue, n, verb)`: do `verb(queue)` as a client that dies at its n-th step in the store; returns the client to
-      go on with, and whether it died. Between two steps of a verb is where queues lose jobs.
+      go on with, and whether it died. Between two steps of a verb is where queues lose jobs;
+    - `meet(queue, n, verb, other)`: do `verb(queue)`, and after its n-th step in the store `other(queue)` as another
+      client; returns both answers, errors among them. If it has fewer steps, the other comes after it;
+    - `unreachable(queue, verb)`: do `verb(queue)` while the store cannot be reached; its answer, or the error, raised;
+    - `full(queue, verb)`: do it while the store takes no writes.
 
     Operations whose hook is missing are left out.
     """

@@ -18,6 +18,7 @@ from orch.testing import blame
 from orch.testing.judging import (
     judge_counts,
     judge_crowd,
+    judge_crowd_enqueued,
     judge_death,
     judge_deliveries,
     judge_delivery,
@@ -29,7 +30,10 @@ from orch.testing.judging import (
     judge_listing,
     judge_long_error,
     judge_look,
+    judge_meeting,
+    judge_outage,
     judge_refusal,
+    judge_refused_write,
     judge_reopen,
     judge_report,
     judge_requeue,
@@ -44,16 +48,16 @@ WORKERS = ("w1", "w2", "")
 LEASES = (2.0, 5.0, 1.0, None)  # seconds; None is the queue's own
 DELAYS = (None, 2.0, 5.0, 1.0, -3.0)  # seconds from now to `not_before`
 RETRY_DELAYS = (None, 2.0, 5.0, 0.0)
-FORWARD = (1.0, 2.0, 5.0, 0.5, 21.0, 31.0, 3601.0, 90_000.0)
+FORWARD = (1.0, 2.0, 5.0, 0.5, 20.0, 31.0, 3601.0, 90_000.0, 1.999999, 0.000001)
 BACK = (1.0, 5.0, 60.0, 100_000.0)
 HOURS = (0.0, 1.0, 0.001, 24.0)
-PRIORITIES = (0, 1, -1)
+PRIORITIES = (0, 1, -1, 1000, -1000)
 REPORTED = (SUCCESS, FAILED, RETRY, PENDING)
 CONTENTS: tuple[tuple[str | None, dict[str, Any] | None], ...] = (
     (None, None),
     ("e1", None),
     (None, {"r": [1]}),
-    ("e2", {"r": [2], "s": {}}),
+    ("e2 é☃", {"r": [2, {"s": []}], "s": {}, "e": [], "n": 2**53 + 1, "f": -0.5, "é": "☃", "z": None}),
 )
 FILTERS = (None, *STATES, RETRY)
 LIMITS = (100, 0, 1, 2)
@@ -67,13 +71,21 @@ _START_US = 1_800_000_000_000_000
 #: Combinations of the other fields, the stamp as an instant among them.
 SHAPES: tuple[tuple[dict[str, Any], int], ...] = (
     ({"enqueued_at": "2027-01-15T08:00:00+00:00"}, _START_US),
-    ({"enqueued_at": "2027-01-15T09:00:00+01:00", "dag_path": "e.yaml", "params": {"x": [1]}}, _START_US),
+    (
+        {"enqueued_at": "2027-01-15T09:00:00+01:00", "dag_path": "e.yaml", "params": {"x": [1], "e": [], "é": "☃"}},
+        _START_US,
+    ),
     (
         {"enqueued_at": "2027-01-15T07:59:59.999999Z", "schedule_id": "s", "error": "old", "result": {"r": [0]}},
         _START_US - 1,
     ),
     (
-        {"enqueued_at": "2027-01-15T03:00:00.5-05:00", "tenant_id": "u", "extra": {"k": [1]}, "timeout_s": 5.0},
+        {
+            "enqueued_at": "2027-01-15T03:00:00.5-05:00",
+            "tenant_id": "u",
+            "extra": {"k": [1], "n": 2**53 + 1},
+            "timeout_s": 2.5,
+        },
         _START_US + 500_000,
     ),
 )
@@ -334,7 +346,7 @@ _FORWARD_US = tuple((seconds, us(seconds)) for seconds in FORWARD)
 
 
 def call_advance(run: Run, seconds: float, seconds_us: int) -> None:
-    run.clock.now += seconds
+    run.clock.advance(seconds)
 
 
 def _unfound(run: Run, id: int) -> bool:
@@ -407,14 +419,13 @@ def scribble(*values: Any) -> None:
             scribble(*value)
         elif isinstance(value, Job):
             value.dag_path = value.error = blame.TOUCHED
-            value.params[blame.TOUCHED] = value.extra[blame.TOUCHED] = 1
             value.priority, value.status, value.attempts, value.lease = 7, SUCCESS, 77, None
-            scribble(value.result)
+            scribble(value.params, value.extra, value.result)
         elif isinstance(value, dict):
-            if isinstance(value.get("r"), list):
-                value["r"].append(blame.TOUCHED)
+            scribble(*value.values())
             value[blame.TOUCHED] = 1
         elif isinstance(value, list):
+            scribble(*value)
             value.append(blame.TOUCHED)
 
 
@@ -585,26 +596,55 @@ def bind_die(run: Run, id: int, verb: int, place: int) -> tuple[Any, ...] | None
 def step_die(model: Model, id: str, verb: str, place: int, lease: Lease | None) -> Any:
     """The model before and after, and what each looks like; the judge finds out which it is."""
     before = model.clone()
-    token = 0 if lease is None else lease.token
+    _step_of(model, id, verb, lease)
+    return before, [_looks(seen) for seen in (before, model)]
+
+
+def _step_of(model: Model, id: str, verb: str, lease: Lease | None) -> Any:
+    """One of these verbs on the model; its answer as `told` tells a queue's."""
     if verb == "enqueue":
-        model.enqueue([({**_PLAIN, "id": id}, _START_US, None)])
-    elif verb == "dequeue":
-        model.dequeue(1, "w1", us(2))
+        return model.enqueue([({**_PLAIN, "id": id}, _START_US, None)]) == 1
+    if verb == "dequeue":
+        delivered = model.dequeue(1, "w1", us(2))
+        return delivered[0].fields["id"] if delivered else None
+    if verb == "purge":
+        return model.purge(0)
+    if verb == "requeue":
+        answer = model.requeue(id)
     elif verb == "cancel":
-        model.report(id, FAILED, "cancelled", None, None, None)
-    elif verb == "requeue":
-        model.requeue(id)
-    elif verb == "purge":
-        model.purge(0)
+        answer = model.report(id, FAILED, "cancelled", None, None, None)
     else:
-        model.report(id, _SETTLES[verb], None, None, token, None)
-    return before, [(seen.counts(), seen.list_jobs(None, 2000), seen.stats()[1:3]) for seen in (before, model)]
+        answer = model.report(id, _SETTLES[verb], None, None, 0 if lease is None else lease.token, None)
+    return answer.fields["id"] if isinstance(answer, ModelJob) else answer.__name__
+
+
+def told(answer: Any) -> Any:
+    """An answer of one of these verbs, as far as two orders of two of them can be told apart by it."""
+    if isinstance(answer, Exception):
+        return type(answer).__name__
+    return answer.id if isinstance(answer, Job) else answer
+
+
+def _looks(model: Model) -> tuple[Any, list[ModelJob], tuple[int, int]]:
+    """What can be seen of the jobs, as `_seen` sees it."""
+    jobs = model.list_jobs(None, 2000)  # which may find a record unreadable
+    counts, ready, delayed, _, _ = model.stats()
+    return counts, jobs, (ready, delayed)
+
+
+def _seen(run: Run) -> Any:
+    """Counts, a whole list, and how many are ready and delayed if that is told."""
+    queue = run.clients[0]
+    listed = queue.list_jobs(limit=2000)
+    stats = queue.stats() if "stats" in run.machine.capabilities else None
+    run.watch.purged()
+    return queue.counts(), listed, None if stats is None else (stats.ready, stats.delayed)
 
 
 _SETTLES = {"SUCCESS": SUCCESS, "RETRY": RETRY, "give back": PENDING}
 
 
-def call_die(run: Run, id: str, verb: str, place: int, lease: Lease | None) -> Any:
+def _act(run: Run, id: str, verb: str, lease: Lease | None) -> Callable[[PersistentQueue], object]:
     def act(queue: PersistentQueue) -> object:
         if verb == "enqueue":
             return queue.enqueue(job_of({**_PLAIN, "id": id}))
@@ -618,15 +658,61 @@ def call_die(run: Run, id: str, verb: str, place: int, lease: Lease | None) -> A
             return queue.purge(0)
         return queue.update_status(id, _SETTLES[verb], lease=lease)
 
-    die = run.store.die  # type: ignore[attr-defined]  # bound only where it exists
     run.watch.settled(id)
     run.watch.requeued(id)
-    run.clients[0], died = die(run.clients[0], place, act)
-    queue = run.clients[0]
-    listed = queue.list_jobs(limit=2000)
-    stats = queue.stats() if "stats" in run.machine.capabilities else None
-    run.watch.purged()
-    return died, queue.counts(), listed, None if stats is None else (stats.ready, stats.delayed)
+    return act
+
+
+def call_die(run: Run, id: str, verb: str, place: int, lease: Lease | None) -> Any:
+    die = run.store.die  # type: ignore[attr-defined]  # bound only where it exists
+    run.clients[0], died = die(run.clients[0], place, _act(run, id, verb, lease))
+    return (died, *_seen(run))
+
+
+def bind_meet(run: Run, id: int, verb: int, place: int, id2: int, verb2: int) -> tuple[Any, ...] | None:
+    first, second = bind_die(run, id, verb, place), bind_die(run, id2, verb2, 0)
+    return None if first is None or second is None else (*first, second[0], second[1], second[3])
+
+
+def step_meet(
+    model: Model, id: str, verb: str, place: int, lease: Lease | None, id2: str, verb2: str, lease2: Lease | None
+) -> Any:
+    """Both orders: the model, the two answers, what it looks like."""
+    other = model.clone()
+    first = _step_of(model, id, verb, lease), _step_of(model, id2, verb2, lease2)
+    second = _step_of(other, id2, verb2, lease2), _step_of(other, id, verb, lease)
+    return [(model, first, _looks(model)), (other, second[::-1], _looks(other))]
+
+
+def call_meet(
+    run: Run, id: str, verb: str, place: int, lease: Lease | None, id2: str, verb2: str, lease2: Lease | None
+) -> Any:
+    meet = run.store.meet  # type: ignore[attr-defined]  # bound only where it exists
+    answers = meet(run.clients[0], place, _act(run, id, verb, lease), _act(run, id2, verb2, lease2))
+    return tuple(map(told, answers)), _seen(run)
+
+
+def bind_trouble(run: Run, id: int, verb: int) -> tuple[Any, ...] | None:
+    bound = bind_die(run, id, verb, 0)
+    return None if bound is None else (bound[0], bound[1], bound[3])
+
+
+def step_trouble(model: Model, id: str, verb: str, lease: Lease | None) -> Any:
+    """What it looks like, which must not change, and whether the verb had changed it."""
+    other = model.clone()
+    _step_of(other, id, verb, lease)
+    looks, after = _looks(model), _looks(other)
+    ids = [[job.fields for job in jobs] for jobs in (looks[1], after[1])]
+    return looks, (looks[0], looks[2], ids[0]) != (after[0], after[2], ids[1])
+
+
+def call_trouble(run: Run, hook: str, id: str, verb: str, lease: Lease | None) -> Any:
+    trouble = getattr(run.store, hook)
+    try:
+        answer = trouble(run.clients[0], _act(run, id, verb, lease))
+    except Exception as error:
+        answer = error
+    return answer, _seen(run)
 
 
 # -- the table ---------------------------------------------------------------------------------------------------------
@@ -657,7 +743,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "enqueue",
         "E",
-        (4, 3, 3, 5, 4),
+        (4, 5, 3, 5, 4),
         bind_enqueue,
         lambda model, id, specs: model.enqueue(specs),
         call_enqueue,
@@ -697,7 +783,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "advance",
         "A",
-        (8,),
+        (len(FORWARD),),
         lambda run, n: _FORWARD_US[n],
         lambda model, seconds, seconds_us: model.advance(seconds_us),
         call_advance,
@@ -961,7 +1047,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "enqueue_many",
         "M",
-        (2, 4, 4, 4, 3, 3, 5, 4),
+        (2, 4, 4, 4, 5, 3, 5, 4),
         bind_enqueue_many,
         lambda model, id, specs: model.enqueue(specs),
         call_enqueue_many,
@@ -1159,7 +1245,7 @@ OPERATIONS: tuple[Operation, ...] = (
         bind_crowd,
         lambda model, n, specs: model.enqueue(specs),
         call_crowd,
-        judge_counts,
+        judge_crowd_enqueued,
         lambda script, n, specs: script.crowd(n),
         weight=0,
         on_job=False,
@@ -1217,5 +1303,45 @@ OPERATIONS: tuple[Operation, ...] = (
         weight=6,
         hook="die",
         promise="Q1",
+    ),
+    Operation(
+        "clients meet",
+        "i",
+        (4, len(DEATHS), 8, 4, len(DEATHS)),
+        bind_meet,
+        step_meet,
+        call_meet,
+        judge_meeting,
+        lambda script, id, verb, place, lease, id2, verb2, lease2: script.meet(
+            place, (id, verb, lease), (id2, verb2, lease2)
+        ),
+        weight=6,
+        hook="meet",
+    ),
+    Operation(
+        "store away",
+        "o",
+        (4, len(DEATHS)),
+        bind_trouble,
+        step_trouble,
+        lambda run, id, verb, lease: call_trouble(run, "unreachable", id, verb, lease),
+        judge_outage,
+        lambda script, id, verb, lease: script.trouble("unreachable", id, verb, lease),
+        weight=4,
+        hook="unreachable",
+        promise="Q15",
+    ),
+    Operation(
+        "store full",
+        "f",
+        (4, len(DEATHS)),
+        bind_trouble,
+        step_trouble,
+        lambda run, id, verb, lease: call_trouble(run, "full", id, verb, lease),
+        judge_refused_write,
+        lambda script, id, verb, lease: script.trouble("full", id, verb, lease),
+        weight=4,
+        hook="full",
+        promise="Q14",
     ),
 )

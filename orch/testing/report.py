@@ -256,6 +256,16 @@ class Script:
         self.lines.append("held = [job for job in crowd if tokens.get(job.id) == job.lease.token]")
 
     def die(self, id: str, verb: str, place: int, lease: Lease | None) -> str:
+        return f"queue, died = make_queue.die(queue, {place}, {self._verb(id, verb, lease)})"
+
+    def meet(self, place: int, first: tuple[str, str, Lease | None], second: tuple[str, str, Lease | None]) -> str:
+        return f"make_queue.meet(queue, {place}, {self._verb(*first)}, {self._verb(*second)})"
+
+    def trouble(self, hook: str, id: str, verb: str, lease: Lease | None) -> str:
+        return f"make_queue.{hook}(queue, {self._verb(id, verb, lease)})"
+
+    def _verb(self, id: str, verb: str, lease: Lease | None) -> str:
+        """One of the verbs that are done as a whole or not at all, as a function of the queue."""
         calls = {
             "enqueue": f"enqueue(Job({id!r}, 'd.yaml', 't', None, JobStatus.PENDING, '2027-01-15T08:00:00+00:00'))",
             "dequeue": "dequeue('w1', lease_s=2)",
@@ -270,7 +280,7 @@ class Script:
             status = {"SUCCESS": "SUCCESS", "RETRY": "RETRY"}.get(verb, "PENDING")
             call = f"update_status({id!r}, JobStatus.{status}, lease={self.lease(lease)})"
         self.imports |= {"Job"} if verb == "enqueue" else set()
-        return f"queue, died = make_queue.die(queue, {place}, lambda queue: queue.{call})"
+        return f"lambda queue: queue.{call}"
 
     def reopen(self) -> str:
         return "queue = make_queue.reopen(queue)"
@@ -349,6 +359,14 @@ def listing_of(machine: QueueMachine, steps: Sequence[Step], header: tuple[str, 
             with suppress(OrchError):
                 verb(queue)
             return queue, False
+
+        def meet(self, queue: PersistentQueue, n: int, verb: Any, other: Any) -> tuple[Any, Any]:
+            return self.die(queue, n, verb), self.die(queue, n, other)
+
+        def unreachable(self, queue: PersistentQueue, verb: Any) -> Any:
+            raise ConnectionError
+
+        full = unreachable
 
     script = Script(keeps=any(op.name == "caller's change" for op, _ in steps))
     run = Run(machine, Stand())
@@ -488,6 +506,15 @@ def claim(script: Script, run: Run, op: Operation, text: str, violation: Violati
             text,
             *_about_list("queue.list_jobs()", run, jobs, actual[2] if isinstance(actual, tuple) else actual, why),
         ]
+    if op.name == "clients meet":
+        answers = [should for _, should, _ in expected]
+        return [f"answers = {text}", f"assert answers in {code(answers)}, {why}  # ids, and names of errors"]
+    if op.name in ("store away", "store full"):
+        kind = "Exception" if op.name == "store full" else "OSError"
+        if isinstance(actual, tuple) and isinstance(actual[0], Exception):
+            after = _about_list("queue.list_jobs()", run, expected[0][1], actual[1][1], why)
+            return ["try:", f"    {text}", f"except {kind}:", "    pass", *after]
+        return ["try:", f"    {text}", f"except {kind}:", "    pass", "else:", f"    raise AssertionError({why})"]
     if op.name in ("crowd settled", "crowd extended"):
         return [
             f"answers = {text}{'[0]' if op.name == 'crowd settled' else ''}",

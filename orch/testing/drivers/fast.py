@@ -12,18 +12,22 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from orch.testing.machine import Args, Notes, Operation, QueueMachine, Run, Step, Store, Violation
+from orch.testing.machine import IDS, Args, Notes, Operation, QueueMachine, Run, Step, Store, Violation
 from orch.testing.model import PENDING
 from orch.testing.trace import Trace, generator
 
 STEPS = 50  # of a trace, before its end
+_SELDOM_SEEN = "swq"  # stats, workers, quarantine
 _ALWAYS = "ED"  # operations without which nothing happens
 DRAWN_ANEW = 6  # arguments that are drawn anew for a trace
 HAND = 64  # arguments of each operation to choose from
 COVERED = 4  # states are noted in one trace of so many: it costs time
 EXHAUSTIVE_RUNS = 800  # programs that are tried at the end of shrinking
-_SELDOM = 0.6  # how likely a rare argument is left at 0
+_SELDOM = 0.6  # how likely a rare argument is left at 0, in a plain trace
 _SWARM = 0.6  # how likely each other operation is in a trace
+_RICH = 0.5  # how likely all arguments are as likely as any other, in a trace
+_BOOST = 0.25  # how likely an operation is done more often than it mostly is
+_BOOSTED = 8  # the weight that it then has at least
 
 
 @dataclass(slots=True)
@@ -79,10 +83,13 @@ def explore(
     for n in range(traces):
         if stop is not None and stop():
             break
-        run = Run(machine, store, None if n % COVERED else Notes(outcome.coverage))
+        noted = n % COVERED == 0 or n % CROWD_EVERY in CROWDS or n == TOUR
+        run = Run(machine, store, Notes(outcome.coverage) if noted else None)
         try:
             if n % CROWD_EVERY in CROWDS:
                 wander_in_a_crowd(run, rng, CROWDS[n % CROWD_EVERY])
+            elif n == TOUR:
+                tour(run)
             else:
                 wander(run, rng, deck, steps)
         except Violation as violation:
@@ -111,8 +118,9 @@ def traced(machine: QueueMachine, store: Store, *, seed: int, steps: int = STEPS
 class Deck:
     """Operations with arguments that were drawn ahead: picking one costs one random number.
 
-    Each has HAND arguments to pick from, a few of which are drawn anew for each trace. Small arguments are drawn more
-    often than large ones: they are the simple cases, and newer leases.
+    Each has HAND arguments to pick from, a few of which are drawn anew for each trace. In plain traces small arguments
+    are drawn more often than large ones: they are the simple cases, newer leases, and cheaper. In rich ones all are
+    equal.
     """
 
     __slots__ = ("_hands", "_operations", "_rng")
@@ -120,21 +128,26 @@ class Deck:
     def __init__(self, machine: QueueMachine, rng: Callable[[], float]) -> None:
         self._rng = rng
         self._operations = [op for op in machine.operations if op.weight]
-        self._hands: dict[int, list[list[Args]]] = {}
+        self._hands: dict[tuple[int, bool], list[list[Args]]] = {}
 
-    def hands(self, ids: int) -> list[tuple[Operation, list[Args]]]:
+    def hands(self, ids: int, *, rich: bool) -> list[tuple[Operation, list[Args]]]:
         """The operations with their arguments, for jobs among the first `ids`."""
         rng, operations = self._rng, self._operations
-        if ids not in self._hands:
-            self._hands[ids] = [[self._draw(op, ids) for _ in range(HAND)] for op in operations]
-        hands = self._hands[ids]
+        if (ids, rich) not in self._hands:
+            self._hands[ids, rich] = [[self._draw(op, ids, rich) for _ in range(HAND)] for op in operations]
+        hands = self._hands[ids, rich]
         for _ in range(DRAWN_ANEW):
             which = int(rng() * len(operations))
-            hands[which][int(rng() * HAND)] = self._draw(operations[which], ids)
+            hands[which][int(rng() * HAND)] = self._draw(operations[which], ids, rich)
         return list(zip(operations, hands, strict=True))
 
-    def _draw(self, op: Operation, ids: int) -> Args:
+    def _draw(self, op: Operation, ids: int, rich: bool) -> Args:
         rng = self._rng
+        if rich:
+            drawn = [int(rng() * domain) for domain in op.domains]
+            if op.on_job:
+                drawn[0] = int(rng() * ids)
+            return tuple(drawn)
         drawn = [int((x := rng()) * x * domain) for domain in op.domains]
         if op.on_job:
             drawn[0] = int(rng() * ids)
@@ -148,11 +161,12 @@ class Deck:
 def wander(run: Run, rng: Callable[[], float], deck: Deck, steps: int) -> None:
     """One trace: a swarm of operations, then the end."""
     menu: list[tuple[Operation, list[Args]]] = []
-    ids = 1 + int(rng() * 4)
-    for card in deck.hands(ids):
+    ids = 1 + int((x := rng()) * x * len(IDS))  # few jobs meet more often
+    for card in deck.hands(ids, rich=rng() < _RICH):
         op = card[0]
-        if op.code in _ALWAYS or rng() < _SWARM:
-            menu += [card] * op.weight
+        chance = rng()
+        if op.code in _ALWAYS or chance < _SWARM:
+            menu += [card] * (op.weight if chance > _SWARM * _BOOST else max(op.weight, _BOOSTED))
     size = len(menu)
     do, done, delivered = run.do, run.steps, run.delivered
     for _ in range(3 * steps):  # some cannot be done when they are drawn
@@ -172,8 +186,15 @@ def wander(run: Run, rng: Callable[[], float], deck: Deck, steps: int) -> None:
 
 
 def finish(run: Run) -> None:
-    """The end of each trace: the delivery of all that should still come, and a look at everything."""
+    """The end of each trace: a look at what is seldom looked at, the delivery of all that should still come, a list."""
     by_code, model = run.machine.by_code, run.model
+    for code in _SELDOM_SEEN:
+        if code in by_code:
+            run.do(by_code[code], ())
+    if "g" in by_code:
+        for n, id in enumerate(IDS):
+            if id in model.jobs and model.jobs[id].progress:
+                run.do(by_code["g"], (n,))
     run.do(by_code["A"], (7,))
     for _ in range(10):
         run.do(by_code["D"], (0, 0))
@@ -181,6 +202,17 @@ def finish(run: Run) -> None:
             break
     if "L" in by_code:
         run.do(by_code["L"], ())
+
+
+def tour(run: Run) -> None:
+    """One trace that makes each bad call once, while a job runs."""
+    by_code = run.machine.by_code
+    for code in "ED":
+        run.do(by_code[code], (0,) * len(by_code[code].domains))
+    bad = by_code.get("F")
+    for n in range(0 if bad is None else bad.domains[0]):
+        run.do(by_code["F"], (n,))
+    finish(run)
 
 
 def wander_in_a_crowd(run: Run, rng: Callable[[], float], plan: str) -> None:
@@ -199,11 +231,12 @@ def wander_in_a_crowd(run: Run, rng: Callable[[], float], plan: str) -> None:
 
 #: Plans for traces in a crowd, by the number of the trace: three characters a step, arguments that are not taken 0.
 CROWDS = {
-    20: "C00H10H00A20D00L00l00A40D00D00c00L00",  # leases that end in two groups, taken back a hundred at a time
-    40: "C10H01I00A00P00L00",  # more reports and purges than a slice
-    60: "C10H02e10A10D00L00H00I10c00",  # more extensions
+    60: "C00H10H00A20D00L00l00A40D00D00c00L00",  # leases that end in two groups, taken back a hundred at a time
+    75: "C10H01I00A00P00L00",  # more reports and purges than a slice
+    90: "C10H02e10A10D00L00H00I10c00",  # more extensions
 }
 CROWD_EVERY = 2_000  # traces, after which the plans come again
+TOUR = 1  # the number of the trace that makes all bad calls
 
 
 def replay(machine: QueueMachine, store: Store, steps: Iterable[Step]) -> tuple[list[Step], Violation | None]:
@@ -260,6 +293,7 @@ def minimal(machine: QueueMachine, store: Store, failure: Failure) -> Failure:
 
 def blame(machine: QueueMachine, store: Store, failure: Failure) -> None:
     """No step of a minimal program can be left out: one that should have changed nothing is the culprit."""
+    _look_instead(machine, store, failure)
     culprits: list[str | None] = []
     run = Run(machine, store, Notes(culprits=culprits))
     try:
@@ -274,6 +308,16 @@ def blame(machine: QueueMachine, store: Store, failure: Failure) -> None:
                 failure.violation = Violation(promise, sentence, violation.expected, violation.actual)
     finally:
         run.close()
+
+
+def _look_instead(machine: QueueMachine, store: Store, failure: Failure) -> None:
+    """Where a last step should have changed nothing and its answer is wrong: was the job wrong before it already?"""
+    op, args = failure.steps[-1]
+    if op.code not in "ROrKQ" or "t" not in machine.by_code:
+        return
+    steps, violation = replay(machine, store, [*failure.steps[:-1], (machine.by_code["t"], args[:1])])
+    if violation is not None:
+        failure.steps, failure.violation = steps, violation
 
 
 def _in_a_crowd(steps: Sequence[Step]) -> bool:
