@@ -1500,6 +1500,7 @@ class QueueContract:
             busy.queue.update_status(job_id, status)
 
     @promise("Q12")
+    @needs("refusal")
     @pytest.mark.parametrize("job_id", ["p", "r", "s", "f"])
     def test_nobody_reports_that_a_job_runs(self, busy: Busy, job_id: str) -> None:
         with refused(busy.queue, IllegalTransition, repr(job_id)):

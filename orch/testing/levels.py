@@ -161,7 +161,8 @@ class FollowingModel(Model):
 
 
 #: What is delivered, or found unreadable, cannot be told before these are done.
-_NOT_FOLLOWED = "xkHUVq"
+_NOT_FOLLOWED = "xHq"
+_HOOKS_FOLLOWED = ("", "reopen")
 
 
 def following(machine: QueueMachine) -> QueueMachine:

@@ -109,7 +109,7 @@ def subject(make_queue: Store) -> Store:
     kept.plain = (
         kept.plain
         or not isinstance(made, PersistentQueue)
-        or any(not _takes(type(made), verb, name) for verb, names in _TAKEN.items() for name in names)
+        or any(not _takes(made, verb, name) for verb, names in _TAKEN.items() for name in names)
     )
     _close(made)
     return kept if kept.plain or kept is make_queue else make_queue
@@ -167,11 +167,12 @@ def _close(queue: Any) -> None:
 _taken: dict[tuple[type, str], frozenset[str] | None] = {}  # class and verb -> its arguments; None: any
 
 
-def _takes(kind: type, verb: str, argument: str) -> bool:
-    """Does this class's verb take the argument by its name?"""
+def _takes(queue: object, verb: str, argument: str) -> bool:
+    """Does this queue's verb take the argument by its name?"""
+    kind = type(queue)
     if (kind, verb) not in _taken:
         try:
-            parameters = inspect.signature(getattr(kind, verb)).parameters
+            parameters = inspect.signature(getattr(queue, verb)).parameters
         except (TypeError, ValueError):
             _taken[kind, verb] = None
         else:
@@ -197,7 +198,7 @@ class PlainQueue(PersistentQueue):
         return _plain_class(type(inner))(inner)
 
     def _rest(self, verb: str, **given: Any) -> dict[str, Any]:
-        return {name: value for name, value in given.items() if _takes(type(self.inner), verb, name)}
+        return {name: value for name, value in given.items() if _takes(self.inner, verb, name)}
 
     def enqueue(self, job: Job) -> bool:
         known = self.inner.get_job(job.id) is not None if isinstance(job, Job) and job.id else False
