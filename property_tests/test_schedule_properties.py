@@ -1,7 +1,6 @@
 """Properties of schedules: cron is what cron means, and no tick is lost or repeated.
 
-The oracle reads expressions from the definition and walks through real minutes; it shares nothing with cronsim, nor
-with the way `orch.schedule` looks for ticks. The whole span, every minute of three years in each zone, is walked with
+The oracle is that of the kit, `orch.testing.machines.cron`. The whole span, every minute of three years in each zone, is walked with
 ORCH_CRON_FULL=1 (a nox session); otherwise days around the changes of the clocks, and others drawn at random.
 """
 
@@ -9,7 +8,6 @@ import os
 import random
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
-from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -24,121 +22,18 @@ from orch.schedule import Misfire, Schedule, catch_up_s, minute_of, parse_cron, 
 from orch.scheduler import Scheduler, drive
 from orch.scheduler.logic import Enqueue, MoveCursors, ReadCursors
 from orch.testing import FakeClock
+from orch.testing.machines.cron import ZONES, Oracle, walls_of
+from orch.testing.machines.cron import changes_of as changes_between
 from orch.worker.steps import Sleep
 
 FULL = bool(os.environ.get("ORCH_CRON_FULL"))
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FROM, TO = datetime(2024, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
-ZONES = (
-    "Europe/London",
-    "America/New_York",
-    "Australia/Lord_Howe",  # changes by half an hour
-    "America/Santiago",  # skips the first hour of a day, repeats the last
-    "Africa/Cairo",  # the same, in the other half of the year
-    "Asia/Beirut",
-    "Pacific/Chatham",  # 12:45 ahead of UTC, changes at 02:45
-    "Africa/Casablanca",  # goes back for Ramadan
-    "America/Scoresbysund",  # went from one zone to the next on a day of change
-    "Antarctica/Troll",  # changes by two hours
-)
-
-
-# -- the oracle --------------------------------------------------------------------------------------------------------
-
-
-class Oracle:
-    """A cron expression by its definition: per field a set of numbers, per day a yes or no."""
-
-    LOW = (0, 0, 1, 1, 0)
-    HIGH = (59, 23, 31, 12, 7)
-    MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-    DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-
-    def __init__(self, text):
-        self.fields = text.lower().split()
-        self.minutes, self.hours, _, self.months, _ = (self.numbers(i) for i in range(5))
-        self.fixed = self.fields[0][0] != "*" and self.fields[1][0] != "*"
-        self.both = self.fields[2][0] == "*" or self.fields[4][0] == "*"
-
-    def number(self, i, word):
-        if i == 3 and word in self.MONTHS:
-            return self.MONTHS.index(word) + 1
-        if i == 4 and word in self.DAYS:
-            return self.DAYS.index(word)
-        return int(word)
-
-    def numbers(self, i):
-        chosen = set()
-        for term in self.fields[i].split(","):
-            if "l" in term.replace("jul", "") or "#" in term:
-                continue
-            span, _, step = term.partition("/")
-            first, _, last = span.partition("-")
-            low = self.LOW[i] if span == "*" else self.number(i, first)
-            high = self.HIGH[i] if span == "*" or (step and not last) else self.number(i, last or first)
-            chosen |= {n for n in range(low, high + 1) if (n - low) % int(step or 1) == 0}
-        return chosen
-
-    def on(self, day):
-        if day.month not in self.months:
-            return False
-        month = [day.replace(day=1) + timedelta(days=n) for n in range(31)]
-        month = [other for other in month if other.month == day.month]
-        by_date = day.day in self.numbers(2)
-        if "l" in self.fields[2].split(","):
-            by_date |= day == month[-1]
-        if "lw" in self.fields[2].split(","):
-            by_date |= day == [other for other in month if other.weekday() < 5][-1]
-        weekdays = {n % 7 for n in self.numbers(4)}
-        by_weekday = day.isoweekday() % 7 in weekdays
-        same = [other for other in month if other.weekday() == day.weekday()]
-        for term in self.fields[4].split(","):
-            name, _, nth = term.partition("#")
-            if nth and self.number(4, name) % 7 == day.isoweekday() % 7:
-                by_weekday |= same.index(day) + 1 == int(nth)
-            if name[-1] == "l" and self.number(4, name[:-1]) % 7 == day.isoweekday() % 7:
-                by_weekday |= day == same[-1]
-        return by_date and by_weekday if self.both else by_date or by_weekday
-
-    def ticks(self, walls):
-        """The minutes that fire, of (minute of the epoch, wall time in minutes since 1970) pairs without a hole.
-
-        A fixed expression fires when the clock's highest reading moves onto, or over, a wall time that it names.
-        """
-        on = cache(lambda day: self.on(date(1970, 1, 1) + timedelta(days=day)))
-        table = [m // 60 in self.hours and m % 60 in self.minutes for m in range(1440)]
-        fired = []
-        highest = walls[0][1] - 1
-        for minute, wall in walls:
-            if not self.fixed:
-                hit = table[wall % 1440] and on(wall // 1440)
-            elif wall > highest:
-                hit = any(table[w % 1440] and on(w // 1440) for w in range(highest + 1, wall + 1))
-                highest = wall
-            else:
-                hit = False
-            if hit:
-                fired.append(minute)
-        return fired
-
-
-def walls_of(zone, first, last):
-    """What the zone's clock shows in each real minute, from the first to the last."""
-    pairs = []
-    for minute in range(first, last + 1):
-        shown = (EPOCH + timedelta(minutes=minute)).astimezone(zone)
-        day = (shown.date() - date(1970, 1, 1)).days
-        pairs.append((minute, day * 1440 + shown.hour * 60 + shown.minute))
-    return pairs
 
 
 @cache
 def changes_of(name):
     """The minutes at which a zone's clock is changed within the three years."""
-    zone = ZoneInfo(name)
-    hours = range(minute_of(FROM), minute_of(TO), 60)
-    offset = {hour: time_of(hour).astimezone(zone).utcoffset() for hour in hours}
-    return [late for early, late in pairwise(hours) if offset[early] != offset[late]]
+    return changes_between(name, minute_of(FROM), minute_of(TO))
 
 
 def test_every_zone_changes_its_clock_in_each_of_the_three_years():
