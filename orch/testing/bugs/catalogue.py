@@ -30,12 +30,21 @@ MODULES: tuple[str, ...] = (
     "queue_store",
     "naive_redis",
     "processes",
+    "workers",
+    "concurrent",
+    "scheduler",
+    "dag",
+    "logs",
 )
 
 #: Level -> the module with its `hunt`, and `hunt_with_hypothesis` where that driver knows the level.
 HUNTERS: dict[str, str] = {
     "queue": "orch.testing.bugs.queue_hunter",
     "torture": "orch.testing.bugs.torture_hunter",
+    "sim": "orch.testing.bugs.sim_hunter",
+    "scheduler": "orch.testing.bugs.machine_hunter",
+    "dag": "orch.testing.bugs.machine_hunter",
+    "logs": "orch.testing.bugs.machine_hunter",
 }
 
 
