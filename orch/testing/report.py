@@ -276,9 +276,9 @@ class Script:
         if verb in calls:
             call = calls[verb]
         else:
-            assert lease is not None
             status = {"SUCCESS": "SUCCESS", "RETRY": "RETRY"}.get(verb, "PENDING")
-            call = f"update_status({id!r}, JobStatus.{status}, lease={self.lease(lease)})"
+            fence = "" if lease is None else f", lease={self.lease(lease)}"
+            call = f"update_status({id!r}, JobStatus.{status}{fence})"
         self.imports |= {"Job"} if verb == "enqueue" else set()
         return f"lambda queue: queue.{call}"
 
