@@ -43,6 +43,7 @@ ALLOWED = {
     "orch.scheduler": SERVE,
     "orch.history": QUEUE,
     "orch.checker": JUDGE,
+    "orch.simulator": SERVE | JUDGE | {"orch.scheduler"},
     "orch.demo": SERVE | JUDGE | {"orch.scheduler", "orch.rig", "orch.page"},
     "orch.rig": SERVE | {"orch.page"},
     "orch.page": VALUES,

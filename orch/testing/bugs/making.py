@@ -24,6 +24,12 @@ from orch.testing.bugs.catalogue import Bug
 from orch.testing.clock import FakeClock
 
 
+def name_of(broken: Any) -> str:
+    """The name of a bug, from that of its class or function."""
+    name: str = re.sub(r"(?<!^)(?=[A-Z])", "-", broken.__name__).replace("_", "-").lower()
+    return name
+
+
 def breaks(*promises: str, source: str = "orch", store: Callable[[Any], Any] | None = None) -> Callable[[Any], Any]:
     """This class of queues is a bug that breaks these promises; its docstring says how, its name is the bug's.
 
@@ -31,7 +37,7 @@ def breaks(*promises: str, source: str = "orch", store: Callable[[Any], Any] | N
     """
 
     def mark(kind: Any) -> Any:
-        name = re.sub(r"(?<!^)(?=[A-Z])", "-", kind.__name__).lower()
+        name = name_of(kind)
         what = " ".join((kind.__doc__ or "").split())
         kind.bug = Bug(name, "queue", promises, what, source, (store or store_of)(kind))
         return kind
