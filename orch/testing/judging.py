@@ -337,6 +337,7 @@ def judge_death(run: Run, op: Operation, values: Values, expected: Any, actual: 
     for model, look in ((run.model, looks[1]), (before, looks[0])):
         if _looks_like(run, look, seen):
             run.model = model
+            model.turned_back |= died  # whether its beat was noted, nobody knows
             return
         if not died:
             break
@@ -382,7 +383,7 @@ def judge_meeting(run: Run, op: Operation, values: Values, expected: Any, actual
 
 def judge_outage(run: Run, op: Operation, values: Values, expected: Any, actual: Any) -> None:
     """The store could not be reached: an error says so, nothing is done elsewhere (Q15)."""
-    look, _ = expected
+    look = expected[0]
     if isinstance(actual, Exception):
         raise Violation("Q15", f"after the store was away: {blame.shown(actual)}", expected, actual)
     answer, seen = actual
@@ -397,16 +398,17 @@ def judge_outage(run: Run, op: Operation, values: Values, expected: Any, actual:
 
 
 def judge_refused_write(run: Run, op: Operation, values: Values, expected: Any, actual: Any) -> None:
-    """The store took no writes: the verb raises, and changes nothing (Q14)."""
-    look, changes = expected
+    """The store took no writes: the verb raises and changes nothing, or it needed none that was refused (Q14)."""
+    before, model, after = expected
     if isinstance(actual, Exception):
         raise Violation("Q14", f"after a refused write: {blame.shown(actual)}", expected, actual)
     answer, seen = actual
-    if changes and not isinstance(answer, Exception):
-        said = f"{values[1]} answered {blame.shown(answer)} while the store took no writes"
+    raised = isinstance(answer, Exception)
+    if _looks_like(run, before if raised else after, seen):
+        run.model = run.model if raised else model
+        return
+    if not raised:
+        said = f"{values[1]} answered {blame.shown(answer)} while the store took no writes, and did not do it"
         raise Violation("Q14", said, expected, actual)
-    if not _looks_like(run, look, seen):
-        _, sentence = _torn(run, [look], seen)
-        raise Violation(
-            "Q14", f"a write of {values[1]} was refused, and something changed: {sentence}", expected, actual
-        )
+    sentence = _torn(run, [before], seen)[1]
+    raise Violation("Q14", f"a write of {values[1]} was refused, and something changed: {sentence}", expected, actual)

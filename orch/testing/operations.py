@@ -583,11 +583,14 @@ DEATHS = ("enqueue", "dequeue", "SUCCESS", "RETRY", "give back", "cancel", "requ
 def bind_die(run: Run, id: int, verb: int, place: int) -> tuple[Any, ...] | None:
     name = DEATHS[verb]
     lease = run.lease(id, 0)
-    if name in ("SUCCESS", "RETRY", "give back") and lease is None:
+    capabilities = run.machine.capabilities
+    if name in ("SUCCESS", "RETRY") and "lease" not in capabilities:
+        if "operator" not in capabilities and run.model.place(IDS[id]) not in (HELD, EXPIRED):
+            return None  # whoever runs the job reports so
+    elif name in ("SUCCESS", "RETRY", "give back") and lease is None:
         return None
     if name == "purge" and bind_purge(run, 0) is None:
         return None
-    capabilities = run.machine.capabilities
     if (name == "requeue" and "requeue" not in capabilities) or (name == "cancel" and "operator" not in capabilities):
         return None
     return IDS[id], name, place, lease
@@ -614,7 +617,7 @@ def _step_of(model: Model, id: str, verb: str, lease: Lease | None) -> Any:
     elif verb == "cancel":
         answer = model.report(id, FAILED, "cancelled", None, None, None)
     else:
-        answer = model.report(id, _SETTLES[verb], None, None, 0 if lease is None else lease.token, None)
+        answer = model.report(id, _SETTLES[verb], None, None, None if lease is None else lease.token, None)
     return answer.fields["id"] if isinstance(answer, ModelJob) else answer.__name__
 
 
@@ -671,7 +674,22 @@ def call_die(run: Run, id: str, verb: str, place: int, lease: Lease | None) -> A
 
 def bind_meet(run: Run, id: int, verb: int, place: int, id2: int, verb2: int) -> tuple[Any, ...] | None:
     first, second = bind_die(run, id, verb, place), bind_die(run, id2, verb2, 0)
-    return None if first is None or second is None else (*first, second[0], second[1], second[3])
+    if first is None or second is None:
+        return None
+    values = (*first, second[0], second[1], second[3])
+    outcomes = [(answers, _facts(model)) for model, answers, _ in step_meet(run.model.clone(), *values)]
+    (answers, (seen, order)), (answers2, (seen2, order2)) = outcomes
+    if answers == answers2 and seen == seen2 and order != order2:
+        return None  # nobody can tell which of them was first, and it matters later
+    return values
+
+
+def _facts(model: Model) -> tuple[Any, Any]:
+    """What can be seen of a model's jobs, and what decides later."""
+    counts, jobs, numbers = _looks(model)
+    settled = {id: job.settled for id, job in model.jobs.items()}
+    order = [job.fields["id"] for job in model.clone().dequeue(1000, "", 1)]
+    return (counts, [job.fields for job in jobs], numbers), (settled, order)
 
 
 def step_meet(
@@ -698,12 +716,10 @@ def bind_trouble(run: Run, id: int, verb: int) -> tuple[Any, ...] | None:
 
 
 def step_trouble(model: Model, id: str, verb: str, lease: Lease | None) -> Any:
-    """What it looks like, which must not change, and whether the verb had changed it."""
+    """What it looks like if nothing happens, as it should be; and the model and its looks if it does."""
     other = model.clone()
     _step_of(other, id, verb, lease)
-    looks, after = _looks(model), _looks(other)
-    ids = [[job.fields for job in jobs] for jobs in (looks[1], after[1])]
-    return looks, (looks[0], looks[2], ids[0]) != (after[0], after[2], ids[1])
+    return _looks(model), other, _looks(other)
 
 
 def call_trouble(run: Run, hook: str, id: str, verb: str, lease: Lease | None) -> Any:
@@ -1294,20 +1310,20 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "client dies",
         "k",
-        (4, len(DEATHS), 8),
+        (4, len(DEATHS), 6),
         bind_die,
         step_die,
         call_die,
         judge_death,
         lambda script, id, verb, place, lease: script.die(id, verb, place, lease),
-        weight=6,
+        weight=16,
         hook="die",
         promise="Q1",
     ),
     Operation(
         "clients meet",
         "i",
-        (4, len(DEATHS), 8, 4, len(DEATHS)),
+        (4, len(DEATHS), 6, 4, len(DEATHS)),
         bind_meet,
         step_meet,
         call_meet,
@@ -1315,7 +1331,7 @@ OPERATIONS: tuple[Operation, ...] = (
         lambda script, id, verb, place, lease, id2, verb2, lease2: script.meet(
             place, (id, verb, lease), (id2, verb2, lease2)
         ),
-        weight=6,
+        weight=30,
         hook="meet",
     ),
     Operation(

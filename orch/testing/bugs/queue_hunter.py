@@ -15,7 +15,7 @@ TRACES_MAX = 1_000_000
 
 def hunt(bug: Bug, *, seed: int = 0, budget_s: float = 10.0) -> Finding | None:
     """Attack it with the fast driver until it breaks a promise, or `budget_s` of CPU are spent."""
-    machine = QueueMachine.of(bug.make)
+    machine = QueueMachine.of(bug.make, getattr(bug.make, "capabilities", None))
     begun = time.process_time()
     try:
         outcome = fast.explore(
@@ -35,7 +35,7 @@ def hunt_with_hypothesis(bug: Bug, *, seed: int = 0, budget_s: float = 60.0) -> 
     """Attack it with the Hypothesis driver, some thousand machine runs at most; its shrinking counts as finding."""
     from orch.testing.drivers.hypothesis import explore
 
-    machine = QueueMachine.of(bug.make)
+    machine = QueueMachine.of(bug.make, getattr(bug.make, "capabilities", None))
     begun = time.process_time()
     try:
         for more, examples in enumerate((50, 400, 2_000)):

@@ -11,7 +11,7 @@ from orch.testing.bugs.making import Mortal, breaks, bugs_of, drop
 
 
 @breaks("Q1", source="rq#580, #1716, #2015")
-class PopThenRegister(Mortal):
+class PopsBeforeItRegisters(Mortal):
     """Push; pop; die before the job is registered as started: its hash exists, and no list holds it."""
 
     def _deliver(self, entry: _Entry, worker_id: str, now: int, expires_us: int) -> Job:
