@@ -1,7 +1,8 @@
 """Properties of schedules: cron is what cron means, and no tick is lost or repeated.
 
 The oracle is that of the kit, `orch.testing.machines.cron`. The whole span, every minute of three years in each zone,
-is walked with ORCH_CRON_FULL=1 (a nox session); otherwise days around the changes of the clocks, and others drawn at random.
+is walked with ORCH_CRON_FULL=1 (a nox session); otherwise days around the changes of the clocks, and others drawn at
+random.
 """
 
 import os

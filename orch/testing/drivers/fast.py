@@ -352,8 +352,8 @@ def blame(machine: QueueMachine, store: Store, failure: Failure) -> None:
             if op.code == "Q" and violation.promise == "Q2" and run.steps[-1][0].code == "s":
                 continue  # it promoted what was due, which is a matter of order
             if op.code in "UV" and violation.promise in _CONTAINS:
-                promise = "Q13"  # it takes a record that cannot be read to see it: every other job should have gone on
-                failure.violation = Violation(promise, violation.sentence, violation.expected, violation.actual)
+                # It takes a record that cannot be read to see it: every other job should have gone on.
+                failure.violation = Violation("Q13", violation.sentence, violation.expected, violation.actual)
             elif promise is not None and promise != violation.promise:
                 sentence = f"{op.name} should have changed nothing; then {violation.sentence}"
                 failure.violation = Violation(promise, sentence, violation.expected, violation.actual)
