@@ -70,6 +70,13 @@ def properties(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def bugs(session: nox.Session) -> None:
+    """Hunt the seeded bugs: each found, how fast, how short, and blamed on which promise."""
+    install(session, "test")
+    session.run("python", "-m", "orch.testing.bugs", *session.posargs)
+
+
+@nox.session(default=False)
 def torture(session: nox.Session) -> None:
     """Real processes under a nemesis: each fault by itself, and the broken queues that it has to find."""
     install(session, "test")
