@@ -302,7 +302,11 @@ class Runs(World):
             done = {**self.kept, **seen.outputs}
             for spec in self.tasks:
                 if spec.name not in seen.attempts and spec.name not in done and all(dep in done for dep in spec.deps):
-                    raise Broken("D1", f"task {spec.name!r} waits while {under_way} of {seen.parallel} are under way")
+                    reused = any(dep in self.kept and dep not in seen.recorded for dep in spec.deps)
+                    promise = "D5" if reused else "D1"
+                    raise Broken(
+                        promise, f"task {spec.name!r} waits while {under_way} of {seen.parallel} are under way"
+                    )
 
     def _doomed(self, spec: Spec) -> bool:
         """Can it only fail, if it is run?"""
@@ -626,4 +630,4 @@ ACTS = (
     Act("size", "n", (len(SHAPES),), lambda _, shape: (SHAPES[shape],), "D6", 1),
 )
 
-MACHINE = Machine("dag", "d1", Runs, ACTS, always="pr", length=14)
+MACHINE = Machine("dag", "d1", Runs, ACTS, always="pr", themes=("ptrs", "ptrs", "ptrsx", "ptxfn"), length=14)

@@ -84,7 +84,10 @@ def explore(
 
 def _wander(machine: Machine, world: World, rng: Callable[[], float], steps: list[Step]) -> None:
     menu: list[Act] = []
+    theme = machine.themes[int(rng() * len(machine.themes))]
     for act in machine.acts:
+        if act.code not in theme:
+            continue
         chance = rng()
         if act.code in machine.always or chance < _SWARM:
             menu += [act] * (act.weight * 4 if chance < _BOOST else act.weight)

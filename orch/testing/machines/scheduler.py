@@ -205,6 +205,7 @@ class Store(MemoryQueue):
     def __init__(self, clock: FakeClock) -> None:
         super().__init__(clock=clock)
         self.fresh: list[Job] = []
+        self.known: set[str] = set()  # ids that were enqueued and not new
         self._lost: tuple[int, bool] | None = None  # the ask whose reply is lost, and whether it had its effect
         self.down_until = 0.0
         self._time = clock
@@ -239,6 +240,8 @@ class Store(MemoryQueue):
             new = super().enqueue(job)
             if new:
                 self.fresh.append(job)
+            else:
+                self.known.add(job.id)
             return new
 
     def enqueue_many(self, jobs: Iterable[Job]) -> int:
@@ -275,6 +278,7 @@ class Schedulers(World):
         self.store = Store(self.clock)
         self.rows = {"a": Row("a", CRONS[0]), "b": Row("b", CRONS[1])}
         self.ever: set[str] = set()  # ids that were new once
+        self.known: set[str] = set()  # ids that were enqueued in this act, and not new
         self.purged_until = -1  # the last minute of an id that was purged
         self.latest = START
         self.looks: list[_Look | None] = [None] * SCHEDULERS
@@ -496,6 +500,7 @@ class Schedulers(World):
     def _judge(self, times: Sequence[float]) -> None:
         """Looks were done at these times, from beginning to end: exactly what is due was enqueued."""
         fresh = self._fresh()
+        known = self.known
         for row in self.rows.values():
             found = fresh.get(row.id, set())
             fits: set[tuple[tuple[str, str] | None, int | None]] = set()
@@ -506,6 +511,7 @@ class Schedulers(World):
                 for now in times:
                     due |= set(row.expected(done, now))
                     done = max(int(now // 60), -1 if done is None else done)
+                others = known - {self._id(row.id, minute) for minute in due}
                 due = {minute for minute in due if self._id(row.id, minute) not in self.ever}
                 if due == found:
                     fits.add((row.version if times else None, done))
@@ -516,6 +522,9 @@ class Schedulers(World):
             if not fits:
                 assert nearest is not None
                 self._blame_extra(row, found - nearest[0], times, nearest[1])
+                names = sorted(name for name in others if name.startswith(f"{row.id}@"))
+                if names and nearest[0] - found:
+                    raise Broken("S1", f"the job of {self._id(row.id, min(nearest[0] - found))} is named {names[0]!r}")
                 self._blame_missing(row, nearest[0] - found)
             self._settled(row, fits, found, times, cut=False)
 
@@ -564,6 +573,7 @@ class Schedulers(World):
     def _fresh(self) -> dict[str, set[int]]:
         """What was new since it was asked last, by schedule. Raises where an id is not what it must be."""
         jobs, self.store.fresh = self.store.fresh, []
+        self.known, self.store.known = self.store.known, set()
         found: dict[str, set[int]] = {}
         for job in jobs:
             match = _ID.fullmatch(job.id)
@@ -588,15 +598,15 @@ class Schedulers(World):
             raise Broken("S4", f"{name} was enqueued while {row.id!r} is disabled")
         if minute > max(times) // 60:
             raise Broken("S1", f"{name} was enqueued, which is no tick in UTC yet")
-        if not row.fires(minute):
+        if not row.fires(minute) and self._reads_as_tick(row, minute):
             local = shipped.time_of(minute).astimezone(ZoneInfo(row.zone))
             raise Broken(
                 "S3", f"{name} was enqueued, which {row.cron!r} does not name ({local:%a %H:%M} in {row.zone})"
             )
-        if minute <= row.disabled_until and minute < max(times) // 60:
+        if done is not None and minute <= row.disabled_until and minute < max(times) // 60:
             raise Broken("S4", f"{name} was enqueued, which passed while {row.id!r} was disabled")
         if done is not None and minute <= done:
-            if self.clock() < self.latest:
+            if done > self.clock() // 60:
                 raise Broken("S5", f"{name} was enqueued again, after the clock was put back")
             raise Broken("S2", f"{name} was enqueued, which was dealt with before")
         raise Broken(
@@ -608,10 +618,14 @@ class Schedulers(World):
             return
         minute = min(missing)
         name = self._id(row.id, minute)
-        if not row.shipped().expression(shipped.time_of(minute).astimezone(ZoneInfo(row.zone))):
+        if not self._reads_as_tick(row, minute):
             local = shipped.time_of(minute).astimezone(ZoneInfo(row.zone))
             raise Broken("S3", f"{name} was not enqueued, which {row.cron!r} names ({local:%a %H:%M} in {row.zone})")
         raise Broken("S2", f"{name} was missed")
+
+    def _reads_as_tick(self, row: Row, minute: int) -> bool:
+        """Does the code under test take this minute for a tick?"""
+        return row.shipped().expression(shipped.time_of(minute).astimezone(ZoneInfo(row.zone)))
 
     # -- small things ------------------------------------------------------------------------------------------------
 
@@ -743,4 +757,6 @@ ACTS = (
     Act("refuse", "r", (len(REFUSED),), lambda _, n: REFUSED[n], "S3", 1),
 )
 
-MACHINE = Machine("scheduler", "s1", Schedulers, ACTS, always="LW")
+_TIME = "LWBTsClRSeowPt"
+
+MACHINE = Machine("scheduler", "s1", Schedulers, ACTS, always="LW", themes=(_TIME, _TIME, _TIME, "LWtfxr"))

@@ -69,13 +69,17 @@ class Act:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """The acts on a world. `form` begins its tokens; `always` are the codes of acts that are in each run."""
+    """The acts on a world. `form` begins its tokens.
+
+    Each run has acts of one of the `themes` (texts of codes), those in `always` surely; a theme may be named twice.
+    """
 
     level: str
     form: str
     world: Callable[[], World]
     acts: tuple[Act, ...]
     always: str
+    themes: tuple[str, ...]
     length: int = 30  # acts of a run, before its end
 
     @property
