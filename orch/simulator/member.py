@@ -85,6 +85,7 @@ class Worker:
         ended: Callable[[Worker, int | None], None] | None = None,
         attempts: list[Attempt] | None = None,
         watch: Watch | None = None,
+        started: Callable[[Attempt], None] | None = None,
         logic: tuple[Callable[..., Generator[Any, Any, int]], Callable[..., Generator[Any, Any, None]]] | None = None,
     ) -> None:
         self.world = world
@@ -109,6 +110,7 @@ class Worker:
         self.gone_at: float | None = None
         self.stopped_at: float | None = None  # when it was told to stop
         self.watch = watch
+        self.started = started
         self._trouble = trouble
         self._trouble_at = trouble.next
         self._ended = ended
@@ -141,10 +143,7 @@ class Worker:
             self.vanish()
             return True
         if kind in PAUSES_S:
-            self.paused_until = self.world.now + PAUSES_S[kind]
-            self.world.orphaned(self.id)
-            if self.watch is not None:
-                self.watch.disturbed(self, PAUSES_S[kind])
+            self.pause(PAUSES_S[kind])
         stall = STALLS_S[kind] if kind < len(STALLS_S) else 0.0
         if self.watch is not None and stall:
             self.watch.disturbed(self, stall)
@@ -152,6 +151,13 @@ class Worker:
             return False
         self.world.later(stall, self, resume, value)
         return True
+
+    def pause(self, seconds: float) -> None:
+        """The whole process is stopped for a while, as by SIGSTOP: afterwards it may be a zombie."""
+        self.paused_until = self.world.now + seconds
+        self.world.orphaned(self.id)
+        if self.watch is not None:
+            self.watch.disturbed(self, seconds)
 
     def vanish(self) -> None:
         """`kill -9`."""
@@ -290,6 +296,8 @@ class Worker:
         self.running[run.key] = attempt
         self.attempts.append(attempt)
         self.world.later(attempt.seconds, self, self._finish, attempt)
+        if self.started is not None:
+            self.started(attempt)
 
     def _finish(self, attempt: Attempt) -> None:
         del self.running[attempt.key]

@@ -101,6 +101,8 @@ class World:
         self.to_come = 0  # jobs that are not enqueued yet
         self.delivered: Callable[[Job, Client], None] | None = None  # told of each delivery, at the store
         self.reported: Callable[[Report, Any, Client], None] | None = None  # and of each report
+        self.accepted: Callable[[Job], None] | None = None  # of each job that was new
+        self.keep_trips = True  # without them there is no history
         self.troubled: Callable[[Client, float], None] | None = None  # and of each request that has a bad time
         self._last_ns = -1
         self.epoch = epoch
@@ -114,6 +116,11 @@ class World:
         """Do something so many seconds from now, unless its owner is gone by then."""
         self.order += 1
         heappush(self.agenda, (self.now + delay, self.order, owner, act, args))
+
+    def at(self, when: float, act: Callable[..., None], *args: Any) -> None:
+        """Do something at an instant, exactly."""
+        self.order += 1
+        heappush(self.agenda, (max(when, self.now), self.order, None, act, args))
 
     def run(self, until: float = math.inf) -> None:
         """Let time pass until then, or until the world is over."""
@@ -133,14 +140,14 @@ class World:
             self.now = at
             act(*args)
 
-    def watch_for_the_end(self) -> None:
+    def watch_for_the_end(self, not_before: float = 0.0) -> None:
         """End the world once no job is left to do."""
-        if not self.to_come:
+        if not self.to_come and self.now >= not_before:
             counts = self.queue.counts()
             if not counts[JobStatus.PENDING] and not counts[JobStatus.RUNNING]:
                 self.over = True
                 return
-        self.later(WAIT_MORE_S, None, self.watch_for_the_end)
+        self.later(WAIT_MORE_S, None, self.watch_for_the_end, not_before)
 
     def stamp(self) -> int:
         """The instant of now in nanoseconds, later than all before."""
@@ -303,7 +310,7 @@ class World:
             return
         jobs = self._reach(trip, client)
         if jobs == [] and self.now < until:
-            self.trips.pop()
+            self._forget()
             waiter = _Waiter(client, n, until, trip, then, lost)
             self.waiting.append(waiter)
             self.later(until - self.now, client, self._wait_ends, waiter)
@@ -319,6 +326,11 @@ class World:
             self.waiting.remove(waiter)
             jobs = self._reach(waiter.trip, waiter.client)
             self._reply_now(waiter, jobs)
+
+    def _forget(self) -> None:
+        """A look of a claim that goes on waiting is no answer to it."""
+        if self.keep_trips:
+            self.trips.pop()
 
     def _reply_now(self, waiter: _Waiter, jobs: Any) -> None:
         if waiter.lost:
@@ -345,7 +357,7 @@ class World:
                 continue
             jobs = self._reach(waiter.trip, waiter.client)
             if jobs == []:
-                self.trips.pop()
+                self._forget()
                 return
             del waiting[at]
             self._reply_now(waiter, jobs)
@@ -369,7 +381,8 @@ class World:
     def _reach(self, trip: Trip, client: Client) -> Any:
         """Do what was asked, now and in one step."""
         if self.now < self.down_until:
-            self.trips.append(trip)
+            if self.keep_trips:
+                self.trips.append(trip)
             return DOWN
         queue = self.queue
         if self._told_caller:
@@ -394,7 +407,8 @@ class World:
     def _note(self, trip: Trip, answer: Any, client: Client) -> None:
         trip.at = self.stamp()
         trip.answer = answer
-        self.trips.append(trip)
+        if self.keep_trips:
+            self.trips.append(trip)
         verb = trip.verb
         if isinstance(answer, OrchError):
             return
@@ -405,6 +419,8 @@ class World:
             return
         if verb == "enqueue":
             if answer:
+                if self.accepted is not None:
+                    self.accepted(trip.asked)
                 self._ready_at(trip.asked.not_before)
             return
         jobs = answer
