@@ -70,6 +70,13 @@ def properties(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def mutants(session: nox.Session) -> None:
+    """Our own code with one small fault, some thousand times: how many does the machine kill, and how soon?"""
+    install(session, "test")
+    session.run("python", "-m", "orch.testing.mutants", *session.posargs)
+
+
+@nox.session(default=False)
 def bugs(session: nox.Session) -> None:
     """Hunt the seeded bugs: each found, how fast, how short, and blamed on which promise."""
     install(session, "test")

@@ -157,6 +157,7 @@ def _comes_later(run: Run, job_id: str) -> bool:
                     break
                 if job.id == job_id:
                     return True
+                queue.update_status(job.id, SUCCESS, lease=job.lease)  # so that it is in nobody's way
             clock.advance(50)
             queue.enqueue(Job(f"probe {turn}", "probe", "probe", None, PENDING, "2027-01-15T08:00:00Z"))
     except Exception:

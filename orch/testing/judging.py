@@ -293,7 +293,10 @@ def judge_enqueue(run: Run, op: Operation, values: Values, expected: int, actual
                 raise Violation("Q11", f"enqueue changed the caller's job to {blame.shown(job)}", should, actual)
         return
     said = f"{op.name} answered {blame.shown(actual)}, should be {should}"
-    if not isinstance(actual, int):
+    if isinstance(actual, InvalidInput):
+        promise = "Q12"
+        said += ", and nothing is wrong with it"
+    elif not isinstance(actual, int):
         promise = "Q11" if blame.touched(actual) else "Q3"
     else:
         ids = [fields["id"] for fields, _, _ in values[1]]

@@ -12,7 +12,7 @@ from orch.testing.bugs.making import breaks, bugs_of
 
 
 @breaks("Q6", source="dramatiq#213, beanstalkd#189")
-class CrashesAreNotCounted(MemoryQueue):
+class LostLeasesAreNotCounted(MemoryQueue):
     """A job that kills its worker is delivered for ever: lost leases are not counted."""
 
     def _end_delivery(self, entry: _Entry, event: Event, now: int, delay_s: float | None = None) -> None:

@@ -28,7 +28,7 @@ def hunt(bug: Bug, *, seed: int = 0, budget_s: float = 10.0) -> Finding | None:
         shrunk = time.process_time()
         return _finding(machine, bug, failure, found - begun, shrunk - found)
     finally:
-        _close(bug)
+        close(bug)
 
 
 def hunt_with_hypothesis(bug: Bug, *, seed: int = 0, budget_s: float = 60.0) -> Finding | None:
@@ -46,7 +46,7 @@ def hunt_with_hypothesis(bug: Bug, *, seed: int = 0, budget_s: float = 60.0) -> 
                 break
         return None
     finally:
-        _close(bug)
+        close(bug)
 
 
 def _finding(machine: QueueMachine, bug: Bug, failure: fast.Failure, found_s: float, shrink_s: float) -> Finding:
@@ -61,7 +61,8 @@ def _after(deadline: float) -> Callable[[], bool]:
     return lambda: time.process_time() > deadline
 
 
-def _close(bug: Bug) -> None:
+def close(bug: Bug) -> None:
+    """Remove what the store of the bug has made, if anything."""
     close = getattr(bug.make, "close", None)
     if close is not None:
         close()

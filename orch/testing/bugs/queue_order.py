@@ -84,6 +84,9 @@ class RetryForgetsThePriority(MemoryQueue):
         super()._push_ready(entry)
         entry.job.priority = kept
 
+    def _in_lane(self, entry: _Entry) -> bool:
+        return any((entry.ticket, entry.job.id) in lane for lane in self._lanes.values())
+
 
 @breaks("Q2", source="orch")
 class DelayedByEnqueue(MemoryQueue):

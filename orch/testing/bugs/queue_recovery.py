@@ -134,7 +134,7 @@ class TheFirstLiveLeaseStopsTheSweep(MemoryQueue):
             super()._reclaim(now)
 
 
-@breaks("Q5", source="dbos#716")
+@breaks("Q5", "Q13", source="dbos#716")
 class ABlipDropsItFromRecovery(MemoryQueue):
     """Recovery stumbles over one record that cannot be read: the item is logged and never recovered."""
 
@@ -225,7 +225,7 @@ class ExpiredCannotBeReported(MemoryQueue):
 
 
 @breaks("Q2", source="saq, dramatiq, rq (catalogue 59)")
-class RecoveredGoesToTheTail(MemoryQueue):
+class RecoveredGoesBehindTheBacklog(MemoryQueue):
     """A recovered job takes a new ticket: it waits behind the whole backlog."""
 
     def _end_delivery(self, entry: _Entry, event: Event, now: int, delay_s: float | None = None) -> None:

@@ -168,7 +168,7 @@ class ARepeatedGiveBackIsLost(MemoryQueue):
         super()._end_delivery(entry, event, now, delay_s)
 
 
-@breaks("Q8", source="orch")
+@breaks("Q8", "Q7", source="orch")
 class ARepeatedCancelCounts(MemoryQueue):
     """cancel of a job that was cancelled counts one failure more."""
 
