@@ -7,7 +7,6 @@ splitting it at newlines.
 import itertools
 import json
 import queue
-import random
 import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +19,7 @@ from hypothesis import strategies as st
 
 from orch import runner
 from orch.dag import DAG, DagFileInvalid, Task, find_faults, merge_payloads, parse_dag, toposort, validate
-from orch.errors import CycleDetectedError, LeaseLost, RunnerError, ValidationError
+from orch.errors import CycleDetectedError, ValidationError
 from orch.events import append_event, read_newest
 from orch.runner import run_dag
 
@@ -303,113 +302,6 @@ def test_tasks_start_after_their_dependencies_and_no_more_than_max_parallel_at_o
     assert result["task_outputs"] == sums(deps)
     assert all(set(deps[task]) <= stage.seen[task] for task in range(len(deps)))
     assert stage.peak <= parallel
-
-
-class Crash(BaseException):
-    """The process is gone."""
-
-
-@given(acyclic_graphs(most=6), st.integers(1, 3), st.data())
-@settings(deadline=None)
-@pytest.mark.promise("D5", "D4")
-def test_whatever_stops_a_run_the_next_one_runs_only_what_was_not_recorded(graph, parallel, data):
-    deps, declared = graph
-    kept, ran, logged, early = {}, [], [], []
-    stops = data.draw(
-        st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["before", "after", "lost", "fail"])), max_size=4)
-    )
-
-    def workflow(task):
-        def run(params):
-            ran.append(task)
-            early.extend(dep for dep in deps[task] if f"t{dep}" not in kept)
-            if stop == (task, "fail"):
-                raise RuntimeError(task)
-            return {"sum": 1 + sum(value for key, value in params.items() if key.endswith("__sum"))}
-
-        return run
-
-    def record(task, output):
-        if stop == (int(task[1:]), "before"):
-            raise Crash
-        if stop == (int(task[1:]), "lost"):
-            raise LeaseLost(task)
-        kept[task] = output
-        if stop == (int(task[1:]), "after"):
-            raise Crash
-
-    workflows = {f"w{i}": workflow(i) for i in range(len(deps))}
-    with mock.patch.object(runner, "log_events", lambda events, path: logged.extend(events)):
-        for stop in [*stops, None]:
-            before = dict(kept)
-            ran.clear()
-            try:
-                result = run_dag(
-                    dag_of(deps, declared), max_parallel=parallel, workflows=workflows, done=before, record=record
-                )
-            except (Crash, LeaseLost, RunnerError):
-                assert stop is not None
-            assert not {f"t{task}" for task in ran} & set(before), "what was recorded is not run again"
-            assert len(ran) == len(set(ran))
-            assert not early, "what others depend on is recorded before they start"
-            end = logged[-1]
-            assert [event["event"] for event in logged if event["run"] == end["run"]].count("dag_start") == 1
-            assert [event["event"] for event in logged if event["run"] == end["run"]].count("dag_done") == 1
-            assert end["tasks_succeeded"] + end["tasks_failed"] + end["tasks_skipped"] == len(deps)
-            assert end["tasks_reused"] == len(before)
-    assert result["task_outputs"] == sums(deps)
-
-
-@given(
-    acyclic_graphs(most=6), st.lists(st.integers(0, 3), min_size=6, max_size=6), st.integers(0, 3), st.integers(1, 3)
-)
-@settings(deadline=None)
-def test_a_run_succeeds_if_and_only_if_no_task_fails_more_often_than_it_is_retried(graph, fails, retries, parallel):
-    deps, declared = graph
-    calls = [0] * len(deps)
-
-    def workflow(task):
-        def run(params):
-            calls[task] += 1
-            if calls[task] <= fails[task]:
-                raise RuntimeError(task)
-            return {}
-
-        return run
-
-    workflows = {f"w{i}": workflow(i) for i in range(len(deps))}
-    logged = []
-    with mock.patch.object(runner, "log_events", lambda events, path: logged.extend(events)):
-        try:
-            run_dag(
-                dag_of(deps, declared),
-                max_parallel=parallel,
-                workflows=workflows,
-                max_retries_default=retries,
-                backoff_s=0.0,
-                rng=random.Random(0),
-            )
-        except RunnerError:
-            assert max(fails[: len(deps)]) > retries
-            assert logged[-1]["status"] == "failed"
-        else:
-            assert max(fails[: len(deps)]) <= retries
-            assert calls == [count + 1 for count in fails[: len(deps)]]
-            assert logged[-1]["status"] == "success"
-    assert all(count <= retries + 1 for count in calls)
-    leads = reachable(deps)
-    for task in range(len(deps)):
-        if any(leads[task][dep] and fails[dep] > retries for dep in range(len(deps))):
-            assert calls[task] == 0, "nothing behind a failed task starts"
-    for kind in ("task_ok", "task_fail", "task_skipped"):
-        ended = [event["task_id"] for event in logged if event["event"] == kind]
-        assert (
-            len(ended)
-            == len(set(ended))
-            == logged[-1][
-                {"task_ok": "tasks_succeeded", "task_fail": "tasks_failed", "task_skipped": "tasks_skipped"}[kind]
-            ]
-        )
 
 
 # -- logs --------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from orch.backends.memory import MemoryQueue
 from orch.errors import BackendUnavailable
 from orch.job import JobStatus
 from orch.schedule import Misfire, Schedule, catch_up_s, minute_of, parse_cron, time_of
-from orch.scheduler import Scheduler, drive
+from orch.scheduler import Scheduler
 from orch.scheduler.logic import Enqueue, MoveCursors, ReadCursors
 from orch.testing import FakeClock
 from orch.testing.machines.cron import ZONES, Oracle, walls_of
@@ -226,78 +226,6 @@ def drawn_expression(drawn):
 
 # -- what becomes of the ticks -----------------------------------------------------------------------------------------
 
-CRONS = ("* * * * *", "*/5 * * * *", "7,50 * * * *", "30 1 * * *", "0 */2 * * *", "15 2 * * SUN", "*/20 0-3 * * *")
-GRACES = (0.0, 59.5, 60.0, 600.0, 3600.0, 90_000.0)
-STARTS = ("2026-03-29T00:20:30", "2026-10-25T00:00:00", "2026-11-24T11:58:59.75")
-
-
-def expected_ticks(ticks, done, now, misfire, grace_s):
-    """What one look enqueues, by the words of the contract: the own minute's tick, and what the policy says of others.
-
-    All times in seconds; `ticks` are all there are, `done` the minute that the last look was in (None: a new schedule).
-    """
-    minute = now - now % 60
-    if done is not None and minute <= done:
-        return []
-    own = [tick for tick in ticks if tick == minute]
-    missed = [tick for tick in ticks if done is not None and done < tick < minute and tick >= now - grace_s]
-    if misfire == "skip":
-        missed = []
-    elif misfire == "once":
-        missed = missed[-1:]
-    return (missed + own)[-1000:]
-
-
-@pytest.mark.promise("S1", "S2", "S5")
-@settings(deadline=None)
-@given(
-    data=st.data(),
-    cron=st.sampled_from(CRONS),
-    zone=st.sampled_from(("UTC", "Europe/London", "Australia/Lord_Howe")),
-    misfire=st.sampled_from([policy.value for policy in Misfire]),
-    grace_s=st.sampled_from(GRACES),
-    start=st.sampled_from(STARTS),
-)
-def test_one_scheduler_follows_its_policy_through_pauses_jumps_restarts_and_crashes(
-    data, cron, zone, misfire, grace_s, start
-):
-    schedule = Schedule("s", cron, "d", timezone=zone, misfire=misfire, misfire_grace_s=grace_s)
-    clock = FakeClock(datetime.fromisoformat(start).replace(tzinfo=UTC).timestamp())
-    ticks = ticks_near(cron, zone, int(clock() // 60))
-    queue = MemoryQueue(clock=clock)
-    scheduler = Scheduler([schedule])
-    expected: set[float] = set()
-    done = None
-    moves = st.one_of(
-        st.sampled_from([("wait", s) for s in (0.25, 1, 59, 60, 61, 300)]),
-        st.tuples(st.just("pause"), st.integers(60, 15_000)),
-        st.tuples(st.just("back"), st.integers(1, 10_000)),
-        st.just(("restart", 0)),
-        st.tuples(st.just("crash"), st.integers(0, 8)),
-    )
-    for move, amount in data.draw(st.lists(moves, max_size=25)):
-        if move == "crash":
-            crash(scheduler, queue, clock, amount)
-        if move in ("crash", "restart"):
-            scheduler = Scheduler([schedule])
-        clock.advance(-amount if move == "back" else amount if move in ("wait", "pause") else 0)
-        drive(scheduler.once(), queue, clock=clock)
-        expected |= set(expected_ticks(ticks, done, clock(), misfire, grace_s))
-        done = max(done or 0, clock() - clock() % 60)
-        assert jobs_of(queue) == sorted(expected), (move, amount)
-
-
-@cache
-def ticks_near(cron, zone, minute):
-    """The ticks of days around a minute, in seconds."""
-    return [tick * 60 for tick in Oracle(cron).ticks(walls_of(ZoneInfo(zone), minute - 3000, minute + 9000))]
-
-
-def jobs_of(queue):
-    return sorted(
-        datetime.fromisoformat(job.id.partition("@")[2]).timestamp() for job in queue.list_jobs(limit=100_000)
-    )
-
 
 def answered(step, queue):
     match step:
@@ -308,17 +236,6 @@ def answered(step, queue):
         case MoveCursors():
             return queue.advance_schedules(step.moves)
     return None
-
-
-def crash(scheduler, queue, clock, steps_left):
-    """Let a scheduler do so many steps of a look, and no more."""
-    steps = scheduler.once()
-    step = next(steps)
-    for _ in range(steps_left):
-        try:
-            step = steps.send((clock(), answered(step, queue)))
-        except StopIteration:
-            return
 
 
 class Racer:
