@@ -53,6 +53,7 @@ _OUTAGE_S = (0.0, 1.0, 5.0, 20.0)
 
 # How likely: a table holds each value as often as it shall come.
 _AT = (0, 0, 0, 0, 1, 1, 2, 2, 3, 4, 5)
+_AT_ONCE = (0, 0, 0, 1, 1, 2, 2, 3)  # where there are many jobs
 _PRIORITIES = (0, 0, 0, 0, 1, 2)
 _RETRIES = (0, 1, 2)
 _TIMEOUTS = (0, 0, 0, 0, 1)
@@ -192,7 +193,7 @@ class _Scene:
         self.producer = Producer(world, "producer", net=self.network("p0"))
         world.to_come = len(ordeal.jobs)
         for number in ordeal.jobs:
-            at = _AT_S[self.pick(f"j{number}", 0, _AT, _AT_S)]
+            at = _AT_S[self.pick(f"j{number}", 0, _AT_ONCE if self.short else _AT, _AT_S)]
             world.later(at, None, self.enqueue, number)
         for number in ordeal.workers:
             self.hire(number)

@@ -95,7 +95,7 @@ class World:
         self.order = 0
         self.over = False
         self.trips: list[Trip] = []
-        self.waiting: list[_Waiter] = []
+        self.waiting: dict[_Waiter, bool] = {}  # claims that found nothing, the longest waiting first
         self.down_until = 0.0
         self.expiries: dict[int, tuple[float, str]] = {}  # token of a lease -> its end in virtual time, and who has it
         self.to_come = 0  # jobs that are not enqueued yet
@@ -312,7 +312,7 @@ class World:
         if jobs == [] and self.now < until:
             self._forget()
             waiter = _Waiter(client, n, until, trip, then, lost)
-            self.waiting.append(waiter)
+            self.waiting[waiter] = True
             self.later(until - self.now, client, self._wait_ends, waiter)
             return
         if lost or back:
@@ -322,10 +322,9 @@ class World:
         then(jobs)
 
     def _wait_ends(self, waiter: _Waiter) -> None:
-        if waiter in self.waiting:
-            self.waiting.remove(waiter)
-            jobs = self._reach(waiter.trip, waiter.client)
-            self._reply_now(waiter, jobs)
+        if self.waiting.pop(waiter, None) is None:
+            return
+        self._reply_now(waiter, self._reach(waiter.trip, waiter.client))
 
     def _forget(self) -> None:
         """A look of a claim that goes on waiting is no answer to it."""
@@ -343,23 +342,25 @@ class World:
         else:
             self.later(latency(), waiter.client, waiter.then, jobs)
 
-    def news(self) -> None:
-        """Something may be ready: those who wait look again, the longest waiting first, until one finds nothing."""
-        at = 0
-        waiting = self.waiting
-        while at < len(waiting):
-            waiter = waiting[at]
+    def news(self, looks: float = math.inf) -> None:
+        """Something may be ready: those who wait look again, the longest waiting first, until one finds nothing.
+
+        `looks` is how many jobs got ready, where that is known: more need not look.
+        """
+        for waiter in [*self.waiting]:
+            if looks <= 0:
+                return
             if waiter.client.gone:
-                del waiting[at]
+                self.waiting.pop(waiter, None)
                 continue
-            if waiter.client.paused_until > self.now:
-                at += 1
+            if waiter.client.paused_until > self.now or waiter not in self.waiting:
                 continue
             jobs = self._reach(waiter.trip, waiter.client)
             if jobs == []:
                 self._forget()
                 return
-            del waiting[at]
+            del self.waiting[waiter]
+            looks -= 1
             self._reply_now(waiter, jobs)
 
     def orphaned(self, client_id: str) -> None:
@@ -371,7 +372,7 @@ class World:
     def go_down(self, seconds: float) -> None:
         """The store cannot be reached for so long; whoever waits at it is told."""
         self.down_until = max(self.down_until, self.now + seconds)
-        waiting, self.waiting = self.waiting, []
+        waiting, self.waiting = self.waiting, {}
         for waiter in waiting:
             if not waiter.client.gone:
                 self.later(0.0, waiter.client, waiter.then, DOWN)
@@ -426,7 +427,7 @@ class World:
         jobs = answer
         if verb == "exchange":
             results, jobs = answer
-            ready = False
+            ready = 0
             for report, result in zip(trip.asked, results, strict=True):
                 if report.lease is not None:
                     self.expiries.pop(report.lease.token, None)
@@ -436,9 +437,9 @@ class World:
                     if report.delay_s:
                         self.later(report.delay_s + TICK_S, None, self.news)
                     else:
-                        ready = True
+                        ready += 1
             if ready and self.waiting:
-                self.later(0.0, None, self.news)
+                self.later(0.0, None, self.news, ready)
         for job in jobs:
             if job.lease is not None:
                 self.expiries[job.lease.token] = job.lease.expires_at - self.epoch, client.id
@@ -452,7 +453,7 @@ class World:
                 self.later(delay + TICK_S, None, self.news)
                 return
         if self.waiting:
-            self.later(0.0, None, self.news)
+            self.later(0.0, None, self.news, 1)
 
     # -- what was seen ---------------------------------------------------------------------------------------------
 

@@ -168,7 +168,7 @@ class _Work:
         if idle and not self.config.burst and self.now >= self.claim_at:
             self.state.reserved = idle
             self.claim_at = self.now + self.config.poll_s
-            yield from self._do(Claim(idle, self.config.wait_s))
+            self.now, _ = yield Claim(idle, self.config.wait_s)
 
     def _claimed(self, event: Claimed) -> Steps:
         state = self.state
@@ -176,28 +176,28 @@ class _Work:
         if event.error is not None:
             yield from self._unreachable(event.error)
             return
-        yield from self._reachable()
+        if self.outage is not None:
+            yield from self._reachable()
         if event.jobs:
             self.claim_at = 0.0
         if state.stopping is None:
-            yield from self._start(event.jobs)
+            if event.jobs:
+                yield from self._start(event.jobs)
             return
         for job in event.jobs:
             self.keys += 1
             self._give_back(Run(self.keys, job), None)
 
     def _start(self, jobs: Sequence[Job]) -> Steps:
-        if not jobs:
-            return
         state, worker_id = self.state, self.config.worker_id
         runs = [Run(key, job) for key, job in enumerate(jobs, self.keys + 1)]
         self.keys += len(runs)
         if not self.config.quiet:
             for job in jobs:
                 yield from self._say(f"Processing job {job.id} (DAG: {job.dag_path})", job)
-        yield from self._do(Record(tuple(started_event(run, worker_id) for run in runs)))
+        self.now, _ = yield Record(tuple(started_event(run, worker_id) for run in runs))
         state.claimed += len(runs)
-        yield from self._do(Start(tuple(runs)))
+        self.now, _ = yield Start(tuple(runs))
         for run in runs:
             run.started = self.now
             if run.job.timeout_s is not None:
@@ -221,7 +221,7 @@ class _Work:
         batch = state.unreported[:1] if self.singly else state.unreported
         # After a failure first the reports alone: each claim whose reply is lost again would cost one more lease.
         n = 0 if (self.outage is not None or self.singly) and batch else self._free()
-        answer = yield from self._do(Exchange(tuple(finished.report for finished in batch), n))
+        self.now, answer = yield Exchange(tuple(finished.report for finished in batch), n)
         if n:
             self.claim_at = self.now + self.config.poll_s if self.config.burst else 0.0
         if isinstance(answer, OrchError) and batch and not isinstance(answer, _OUTAGES):
@@ -237,7 +237,8 @@ class _Work:
         self.singly = self.singly and bool(state.unreported)
         self.dry = len(jobs) < n
         yield from self._settle(batch, results)
-        yield from self._start(jobs)
+        if jobs:
+            yield from self._start(jobs)
 
     def _settle(self, batch: Sequence[Unreported], results: Sequence[Job | OrchError]) -> Steps:
         says: list[Say] = []
@@ -250,12 +251,12 @@ class _Work:
             else:
                 self._settled(finished, result, says, events)
         for say in says:
-            yield from self._do(say)
+            self.now, _ = yield say
         if events:
-            yield from self._do(Record(tuple(events)))
+            self.now, _ = yield Record(tuple(events))
         if refused is not None:
             yield from self._unreachable(refused)
-        else:
+        elif self.outage is not None:
             yield from self._reachable()
 
     def _settled(
@@ -299,16 +300,16 @@ class _Work:
         yield from self._warn(f"{what} ({said(error)}): trying again in {pause:.1f} s")
 
     def _reachable(self) -> Steps:
-        if self.outage is not None:
-            seconds = self.now - self.outage
-            self.outage = None
-            self.report_at = self.claim_at = 0.0
-            yield from self._warn(f"Queue is back after {seconds:.1f} s")
+        """The queue answers again, after an outage."""
+        seconds = self.now - (self.outage or 0.0)
+        self.outage = None
+        self.report_at = self.claim_at = 0.0
+        yield from self._warn(f"Queue is back after {seconds:.1f} s")
 
     # -- looking at what happened ----------------------------------------------------------------------------------
 
     def _look(self) -> Steps:
-        events = yield from self._do(Next(self._until()))
+        self.now, events = yield Next(self._until())
         for event in events:
             if isinstance(event, Stop):  # first of all: what a claim brought at the same time is given back
                 yield from self._stop(event)
@@ -319,7 +320,8 @@ class _Work:
                     yield from self._lost(run, event.seconds)
             elif isinstance(event, Claimed):
                 yield from self._claimed(event)
-        yield from self._overdue()
+        if any(run.deadline is not None and self.now >= run.deadline for run in self.state.running.values()):
+            yield from self._overdue()
 
     def _until(self) -> float | None:
         """When there is something to do even if nothing happens; the past stands for at once."""
@@ -346,8 +348,8 @@ class _Work:
 
     def _lost(self, run: Run, seconds: float) -> Steps:
         why = "the queue refused its progress"
-        yield from self._do(_lost_line(run, why, self.config))
-        yield from self._do(Record((finished_event(run, "lost", why, seconds, self.config.worker_id),)))
+        self.now, _ = yield _lost_line(run, why, self.config)
+        self.now, _ = yield Record((finished_event(run, "lost", why, seconds, self.config.worker_id),))
 
     def _to_report(self, run: Run, outcome: Outcome, seconds: float) -> None:
         delay_s = None
@@ -363,9 +365,7 @@ class _Work:
         for run in late:
             self._give_up(run)
             self._to_report(run, Retry(f"timed out after {run.job.timeout_s:g} s"), self.now - run.started)
-        if not late:
-            return
-        yield from self._do(Abandon(tuple(run.key for run in late)))
+        self.now, _ = yield Abandon(tuple(run.key for run in late))
         for run in late:
             yield from self._warn(f"Job {run.job.id} timed out after {run.job.timeout_s:g} s", run.job)
 
@@ -383,7 +383,7 @@ class _Work:
         self.stop_at = self.now + config.grace_s
         self.claim_end = self.now + max(config.grace_s, config.wait_s + CLAIM_LATE_S)
         if event.why == "SIGINT":
-            yield from self._do(Say(""))  # the terminal shows ^C; what follows gets a line of its own
+            self.now, _ = yield Say("")  # the terminal shows ^C; what follows gets a line of its own
         yield from self._say("Shutting down...")
         if self.state.running:
             yield from self._say(f"Waiting at most {config.grace_s:g} s for {len(self.state.running)} running job(s)")
@@ -406,7 +406,7 @@ class _Work:
         for run in runs:
             yield from self._say(f"Giving back job {run.job.id}", run.job)
         if runs:
-            yield from self._do(Abandon(tuple(run.key for run in runs)))
+            self.now, _ = yield Abandon(tuple(run.key for run in runs))
         while state.unreported:
             yield from self._exchange()
             if self.outage is not None:
@@ -433,17 +433,13 @@ class _Work:
 
     # -- small things ----------------------------------------------------------------------------------------------
 
-    def _do(self, step: Step) -> Generator[Step, Any, Any]:
-        self.now, answer = yield step
-        return answer
-
     def _say(self, text: str, job: Job | None = None) -> Steps:
         if job is not None and self.config.quiet:
             return
-        yield from self._do(Say(f"[{self.config.worker_id}] {text}", logging.INFO, job))
+        self.now, _ = yield Say(f"[{self.config.worker_id}] {text}", logging.INFO, job)
 
     def _warn(self, text: str, job: Job | None = None) -> Steps:
-        yield from self._do(Say(f"[{self.config.worker_id}] {text}", logging.WARNING, job))
+        self.now, _ = yield Say(f"[{self.config.worker_id}] {text}", logging.WARNING, job)
 
 
 def keep_leases(config: Config, state: State) -> Steps:

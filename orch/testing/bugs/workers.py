@@ -88,7 +88,7 @@ class AcknowledgesBeforeItStarts(_Work):
 
     def _start(self, jobs: Sequence[Job]) -> Steps:
         if jobs:
-            yield from self._do(Exchange(tuple(report_of(job, Done({})) for job in jobs), 0))
+            self.now, _ = yield Exchange(tuple(report_of(job, Done({})) for job in jobs), 0)
         yield from super()._start(jobs)
 
 
@@ -198,7 +198,7 @@ class RepeatsTheWorkNotTheReport(_Work):
         lost, self.state.unreported = self.state.unreported, []
         for finished in lost:
             run = Run(finished.run.key + 1_000, finished.run.job)
-            yield from self._do(Start((run,)))
+            self.now, _ = yield Start((run,))
             self.state.running[run.key] = run
 
 
@@ -247,11 +247,19 @@ class GivesBackAtOnce(_Work):
 class GivesBackWhatGoesOn(_Work):
     """Told to stop, the grace time is over: the running job is given back and not stopped."""
 
-    def _do(self, step: Any) -> Steps:
-        if isinstance(step, Abandon) and self.state.stopping is not None:
-            return None
-        answer = yield from super()._do(step)
-        return answer
+    def life(self) -> Generator[Any, Any, int]:
+        steps = super().life()
+        answer: Any = None
+        while True:
+            try:
+                step = steps.send(answer)
+            except StopIteration as end:
+                code: int = end.value
+                return code
+            if isinstance(step, Abandon) and self.state.stopping is not None:
+                answer = self.now, None
+            else:
+                answer = yield step
 
 
 @breaks("W4", source="procrastinate#1564")
