@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -16,7 +17,7 @@ from orch.testing.bugs.machine_hunter import hunt, machine_of
 from orch.testing.bugs.scheduler import cursor_moved_first
 from orch.testing.machines import driver
 from orch.testing.machines.virtual import Stage, on_stage
-from orch.testing.machines.world import Broken, World
+from orch.testing.machines.world import Act, Broken, Machine, World, perform
 from orch.testing.shrinking import smallest
 
 LEVELS = ("scheduler", "dag", "logs")
@@ -132,10 +133,6 @@ def test_an_exception_of_the_code_is_told_as_a_broken_promise(machine):
 
     with Wrong() as world, pytest.raises(Broken, match=f"{act.promise}: {act.name} raised KeyError"):
         values = act.bind(machine.world(), *(0,) * len(act.domains))
-        from dataclasses import replace
-
-        from orch.testing.machines.world import perform
-
         perform(world, replace(act, bind=lambda *_: values), (0,) * len(act.domains))
 
 
@@ -166,15 +163,39 @@ def test_a_report_has_the_promise_the_program_and_the_token():
     assert failure.trace.token in text
 
 
-def test_steps_are_left_out_alone_in_pairs_and_by_trying_all_short_lists():
-    def fails(steps):
-        kinds = [kind for kind, _ in steps]
-        alone = kinds.count("a") == 1 and "c" in kinds and kinds.index("a") < kinds.index("c")
-        return list(steps) if alone and kinds.count("b") % 2 == 0 else None
+def shrunk(kinds, *, fails):
+    left = smallest([(kind, ()) for kind in kinds], lambda steps: list(steps) if fails(text(steps)) else None)
+    return text(left)
 
-    steps = [("b", (3,)), ("a", (5,)), ("x", (1,)), ("b", ()), ("c", (2, 9))]
-    assert smallest(steps, fails) == [("a", (0,)), ("c", (0, 0))]
-    assert smallest([("c", ()), ("c", ()), ("a", ()), ("c", ())], fails) == [("a", ()), ("c", ())]
+
+def text(steps):
+    return "".join(kind for kind, _ in steps)
+
+
+def test_steps_are_left_out_in_chunks_alone_and_in_pairs():
+    assert shrunk("xxxxaxxxxbxxxxc", fails=lambda kinds: "abc" in kinds.replace("x", "")) == "abc"
+    assert shrunk("x(abcde)x", fails=lambda kinds: kinds.replace("x", "") in ("(abcde)", "abcde")) == "abcde"
+
+
+def test_all_short_lists_of_the_same_steps_are_tried():
+    assert shrunk("acb", fails=lambda kinds: kinds in ("acb", "ba")) == "ba"
+
+
+def test_arguments_are_made_as_low_as_they_can_be():
+    left = smallest([("a", (5, 9))], lambda steps: list(steps) if steps and steps[0][1][1] > 2 else None)
+    assert left == [("a", (0, 3))]
+
+
+def test_a_run_is_made_small_for_the_promise_that_it_broke():
+    class Toy(World):
+        def poke(self, n):
+            if n:
+                raise Broken(f"S{n}", "poked")
+
+    poke = Act("poke", "p", (3,), lambda _, n: (n,), "S5")
+    toy = Machine("toy", "t1", Toy, (poke,), always="p", themes=("p",))
+    failure = driver.Failure(toy, Broken("S2", "poked"), [(poke, (0,)), (poke, (2,))])
+    assert driver.minimal(failure).steps == [(poke, (2,))]
 
 
 def test_threads_on_stage_end_in_the_order_of_their_time_and_nobody_waits():
