@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orch import checks
-from orch.errors import IllegalTransition, JobNotFound, LeaseLost, OrchError, UnreadableRecord
+from orch.errors import IllegalTransition, InvalidInput, JobNotFound, LeaseLost, OrchError, UnreadableRecord
 from orch.job import Job, JobStatus
 from orch.testing.model import DEAD, DELAYED, DONE, DUE, FAILED, PENDING, READY, RUNNING, SUCCESS, Model, ModelJob
 
@@ -108,7 +108,8 @@ def delivery(run: Run, expected: ModelJob | None, actual: Any) -> Blame:
         if other is None or other.fields["status"] is not PENDING or other.due is not None:
             return _undeliverable(model, actual, f"job {first!r} is the first that is ready")
     if isinstance(stored, Job):
-        if expected.cause == "lost lease" and stored.status is RUNNING and (actual is None or actual.id != first):
+        taken = stored.attempts == expected.fields["attempts"]  # only the answer does not say so
+        if expected.cause == "lost lease" and stored.status is RUNNING and not taken:
             return "Q5", f"the lease of job {first!r} has expired and dequeue did not take it back"
         if stored.status is FAILED:
             kind = "retries" if expected.cause == "retried" else "crashes"
@@ -118,6 +119,8 @@ def delivery(run: Run, expected: ModelJob | None, actual: Any) -> Blame:
     elif stored is None:
         return "Q1", f"job {first!r} is gone; it was {expected.cause}"
     if actual is None:
+        if isinstance(stored, Job) and stored.status is RUNNING and stored.attempts == expected.fields["attempts"]:
+            return "Q2", f"dequeue said None, and job {first!r} is delivered all the same"
         if _comes_later(run, first):
             if expected.cause == "lost lease":
                 return "Q5", f"dequeue said None, although job {first!r} had lost its lease"
@@ -226,6 +229,8 @@ def refusal(run: Run, job_id: str, expected: type[OrchError], actual: Any, *, fi
     """The promise by which this job should have met this error; `final` says that it is, or counts as, final."""
     if expected is IllegalTransition:
         return "Q7" if final else "Q12"
+    if type(actual) is InvalidInput:
+        return "Q12"
     if expected is JobNotFound and (isinstance(actual, Job) or (isinstance(actual, OrchError) and job_id)):
         return "Q10" if job_id in run.model.purged else "Q1"
     return REFUSALS.get(expected, "Q12")
@@ -247,11 +252,12 @@ def fields(run: Run, expected: ModelJob, actual: Any, verb: str) -> Blame:
     if "status" in differ:
         should, is_ = differ["status"]
         return _status(expected, should, is_), said
-    if "crashes" in differ and expected.token and expected.expires <= run.model.now:
+    ended = 0 < expected.expires <= run.model.now and expected.cause not in ("requeued", "lost lease")
+    if "crashes" in differ and ended and differ["crashes"][1] == differ["crashes"][0] + 1:
         return "Q5", f"{said}: its lease had expired, but only a dequeue takes it back"
     for name in ("lease", "attempts", "failures", "crashes"):
         if name in differ:
-            return _lease(*differ[name]) if name == "lease" else "Q6", said
+            return lease(*differ[name]) if name == "lease" else "Q6", said
     if ("error" in differ or "result" in differ) and expected.cause in ("exhausted", "crash limit"):
         return "Q6", said
     for given in run.model.refused.get(expected.fields["id"], ()):
@@ -271,7 +277,8 @@ def _status(expected: ModelJob, should: JobStatus, is_: Any) -> str:
     return "Q7"
 
 
-def _lease(should: Any, is_: Any) -> str:
+def lease(should: Any, is_: Any) -> str:
+    """The promise that another lease than this one breaks."""
     if should is not None and is_ is not None and getattr(is_, "token", None) == should.token:
         return "Q5" if getattr(is_, "expires_at", None) != should.expires_at else "Q4"
     return "Q4"
@@ -377,4 +384,4 @@ def idle(op: Operation, expected: Any, *, place: int, leased: bool, silent: bool
     return None
 
 
-_IDLE = {"J": "Q11", "F": "Q12", "Z": "Q14"}
+_IDLE = {"J": "Q11", "F": "Q12", "b": "Q12", "Z": "Q14"}

@@ -215,8 +215,8 @@ def judge_lease(run: Run, op: Operation, values: Values, expected: Any, actual: 
         run.model.jobs[actual.job_id].fields["lease"] = actual
         return
     else:
-        lost = isinstance(actual, OrchError) or (isinstance(actual, Lease) and actual.token != expected.token)
-        promise = "Q4" if lost else "Q5"
+        promise = blame.lease(expected, actual) if isinstance(actual, Lease) else "Q5"
+        promise = "Q4" if isinstance(actual, OrchError) else promise
     raise Violation(
         promise, f"{op.name} answered {blame.shown(actual)}, should be {blame.shown(expected)}", expected, actual
     )
@@ -262,8 +262,11 @@ def judge_stats(run: Run, op: Operation, values: Values, expected: Any, actual: 
         if late and (actual.ready, actual.delayed) == (ready - late, delayed + late):
             raise Violation("Q2", f"{said}: what was due should have been promoted", expected, actual)
         # are as many jobs ready as it says, only other ones than should be?
-        delivered = len(blame.deliverable(run)[1])
-        raise Violation("Q2" if delivered == actual.ready else "Q9", said, expected, actual)
+        should, is_ = blame.deliverable(run)
+        gone = blame.lost(run, [[id for id in should if id not in is_]])
+        if gone is not None:
+            raise Violation("Q1", f"{said}: job {gone!r} is never delivered any more", expected, actual)
+        raise Violation("Q2" if len(is_) == actual.ready else "Q9", said, expected, actual)
     if actual.oldest_ready_age_s != age and not run.model.turned_back:
         should, is_ = blame.deliverable(run)
         said += f", oldest_ready_age_s={age}"
@@ -304,6 +307,14 @@ def judge_enqueue(run: Run, op: Operation, values: Values, expected: int, actual
         unread = int(actual) > int(should) and any(id in run.model.quarantine for id in ids)
         promise = "Q10" if purged else "Q13" if unread else "Q3"
     raise Violation(promise, said, should, actual)
+
+
+def judge_unknown_field(run: Run, op: Operation, values: Values, expected: None, actual: Any) -> None:
+    """The record was read to be written again with a field more; get_job may have said something else."""
+    if actual is not None:
+        found = actual[0] if isinstance(actual, tuple) else actual
+        promise, sentence = blame.job(run, "get_job", values[0], run.model.jobs[values[0]], found)
+        raise Violation(promise, sentence, expected, actual)
 
 
 def judge_reopen(run: Run, op: Operation, values: Values, expected: Any, actual: Any) -> None:

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from orch.errors import InvalidInput
-from orch.job import STATES, Job, JobStatus, Lease, Report, WorkerInfo, encode_record
+from orch.job import STATES, CursorMove, Job, JobStatus, Lease, Report, WorkerInfo, encode_record
 from orch.queue import PersistentQueue
 from orch.testing import blame
 from orch.testing.judging import (
@@ -38,6 +38,7 @@ from orch.testing.judging import (
     judge_report,
     judge_requeue,
     judge_stats,
+    judge_unknown_field,
     judge_value,
     judge_workers,
 )
@@ -51,13 +52,14 @@ RETRY_DELAYS = (None, 2.0, 5.0, 0.0)
 FORWARD = (1.0, 2.0, 5.0, 0.5, 20.0, 31.0, 3601.0, 90_000.0, 1.999999, 0.000001)
 BACK = (1.0, 5.0, 60.0, 100_000.0)
 HOURS = (0.0, 1.0, 0.001, 24.0)
-PRIORITIES = (0, 1, -1, 1000, -1000)
+PRIORITIES = (0, 1, -1, 1000, -1000, 999)
 REPORTED = (SUCCESS, FAILED, RETRY, PENDING)
 CONTENTS: tuple[tuple[str | None, dict[str, Any] | None], ...] = (
     (None, None),
     ("e1", None),
     (None, {"r": [1]}),
     ("e2 é☃", {"r": [2, {"s": []}], "s": {}, "e": [], "n": 2**53 + 1, "f": -0.5, "é": "☃", "z": None}),
+    ("", {}),
 )
 FILTERS = (None, *STATES, RETRY)
 LIMITS = (100, 0, 1, 2)
@@ -335,6 +337,13 @@ def bind_advance_schedule(run: Run, key: int, expected: int, tick: int) -> tuple
     return KEYS[key], (None, *TICKS)[expected], TICKS[tick]
 
 
+def bind_advance_schedules(
+    run: Run, key1: int, expected1: int, tick1: int, key2: int, expected2: int, tick2: int
+) -> tuple[Any, ...]:
+    moves = ((key1, expected1, tick1), (key2, expected2, tick2))
+    return ([CursorMove(*bind_advance_schedule(run, *move)) for move in moves],)
+
+
 def step_advance_schedule(model: Model, key: str, expected: str | None, tick: str) -> bool:
     if model.cursors.get(key) != expected:
         return False
@@ -379,12 +388,14 @@ def step_unknown_field(model: Model, id: str) -> None:
     job.fields["extra"] = {**job.fields["extra"], "later": {"v": [1]}}
 
 
-def call_unknown_field(run: Run, id: str) -> None:
-    """A newer version of orch wrote the record, with a field more."""
+def call_unknown_field(run: Run, id: str) -> Any:
+    """A newer version of orch wrote the record, with a field more. Answers (what get_job said), if that is no job."""
     job = run.clients[0].get_job(id)
-    assert job is not None
+    if not isinstance(job, Job):
+        return (job,)
     job.extra["later"] = {"v": [1]}
     call_plant(run, id, encode_record(job).encode())
+    return None
 
 
 def call_reopen(run: Run) -> Any:
@@ -484,11 +495,78 @@ BAD_CALLS: tuple[tuple[str, str, str], ...] = (
     ("an empty id to look up", "queue.get_job('')", "''"),
 )
 
+#: More of them: a token has one character for each argument, so they are an operation of their own.
+MORE_BAD_CALLS: tuple[tuple[str, str, str], ...] = (
+    ("a long id to look up", "queue.get_job('z' * 201)", "zzz"),
+    ("a long id to report about", "queue.update_status('z' * 201, JobStatus.SUCCESS)", "zzz"),
+    ("an id of bytes", "queue.update_status(b'a', JobStatus.SUCCESS)", "b'a'"),
+    ("an empty id to cancel", "queue.cancel('')", "''"),
+    ("an empty id to requeue", "queue.requeue('')", "''"),
+    ("a time-out of 0 s", "queue.enqueue(unfit(timeout_s=0))", "0"),
+    ("a time-out of NaN s", "queue.enqueue(unfit(timeout_s=float('nan')))", "nan"),
+    ("a priority that is no whole number", "queue.enqueue(unfit(priority=0.5))", "0.5"),
+    ("priority -1001", "queue.enqueue(unfit(priority=-1001))", "-1001"),
+    ("params that are no object", "queue.enqueue(unfit(params=[7]))", "[7]"),
+    ("an unknown field with a known name", "queue.enqueue(unfit(extra={'status': 7}))", "status"),
+    ("a path that is no text", "queue.enqueue(unfit(dag_path=7))", "7"),
+    ("a tenant of 201 characters", "queue.enqueue(unfit(tenant_id='z' * 201))", "zzz"),
+    ("a job that has finished", "queue.enqueue(unfit(finished_at='2027-01-15T08:00:00Z'))", "2027-01-15T08:00:00Z"),
+    ("a job that failed -1 times", "queue.enqueue(unfit(failures=-1))", "-1"),
+    ("nobody among good ones", "queue.enqueue_many([unfit(), None])", "None"),
+    ("a worker id of 201 characters", "queue.dequeue('w' * 201)", "www"),
+    ("a number of jobs that is a text", "queue.dequeue_many('2')", "'2'"),
+    ("a lease time that is a text", "queue.dequeue('w1', lease_s='2')", "'2'"),
+    ("a negative delay", "queue.update_status('a', JobStatus.RETRY, delay_s=-1)", "-1"),
+    ("a delay of NaN s", "queue.update_status('a', JobStatus.RETRY, delay_s=float('nan'))", "nan"),
+    ("a result that is too deep", "queue.update_status('a', JobStatus.SUCCESS, result=deep(65))", "64"),
+    ("a result of more than 1 MiB", "queue.update_status('a', JobStatus.SUCCESS, result={'x': 'z' * 2**20})", "10485"),
+    ("a limit that is a text", "queue.list_jobs(limit='1')", "'1'"),
+    ("a count of an unknown status", "queue.count('pending')", "'pending'"),
+    ("hours that are a text", "queue.purge('1')", "'1'"),
+    ("no hours", "queue.purge(None)", "None"),
+    ("no lease to extend", "queue.extend_lease(None)", "None"),
+    ("no lease among those to extend", "queue.extend_many([None])", "None"),
+    ("no lease to record under", "queue.record_progress(None, 't1', 1)", "None"),
+    ("a task without a name", "queue.record_progress(Lease('a', 1, '', 0), '', 1)", "''"),
+    ("an output that is NaN", "queue.record_progress(Lease('a', 1, '', 0), 't1', float('nan'))", "nan"),
+    ("a schedule without a key", "queue.advance_schedule('', None, '2027-01-15T08:00:00Z')", "''"),
+    ("a tick that is none", "queue.advance_schedule('k1', None, 'soon')", "soon"),
+    ("no worker to announce", "queue.announce(None)", "None"),
+    ("no report", "queue.exchange([None], 0)", "None"),
+)
+_BAD_NEEDS = {
+    "cancel": "operator",
+    "requeue": "requeue",
+    "extend_lease": "extend",
+    "extend_many": "extend",
+    "record_progress": "progress",
+    "advance_schedule": "cursors",
+    "announce": "workers",
+    "exchange": "lease",
+}
+
+
+def bind_bad(run: Run, n: int) -> tuple[Any, ...] | None:
+    """A bad call of a verb that the queue has."""
+    verb = MORE_BAD_CALLS[n][1].removeprefix("queue.").partition("(")[0]
+    if verb in ("exchange", "extend_many") and not run.machine.has(verb):
+        return None  # a loop over the single form, which does not look at what it is given
+    needs = _BAD_NEEDS.get(verb)
+    return MORE_BAD_CALLS[n] if needs is None or needs in run.machine.capabilities else None
+
+
+def deep(levels: int) -> dict[str, Any]:
+    """An object of so many levels."""
+    value: dict[str, Any] = {}
+    for _ in range(levels):
+        value = {"x": value}
+    return value
+
 
 @cache
 def bad_call(text: str) -> Callable[[PersistentQueue], object]:
     """A bad call as a function; its text is also what a report shows."""
-    names = {"unfit": unfit, "JobStatus": JobStatus, "Lease": Lease}
+    names = {"unfit": unfit, "deep": deep, "JobStatus": JobStatus, "Lease": Lease}
     made: Callable[[PersistentQueue], object] = eval(f"lambda queue: {text}", names)  # noqa: S307 - our own text, above
     return made
 
@@ -759,7 +837,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "enqueue",
         "E",
-        (4, 5, 3, 5, 4),
+        (4, len(PRIORITIES), 3, 5, 4),
         bind_enqueue,
         lambda model, id, specs: model.enqueue(specs),
         call_enqueue,
@@ -785,7 +863,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "report",
         "R",
-        (4, 4, 4, 4, 4),
+        (4, 4, 4, 4, len(CONTENTS)),
         bind_report,
         step_report,
         call_report,
@@ -813,7 +891,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "operator's report",
         "O",
-        (4, 4, 4, 4),
+        (4, 4, 4, len(CONTENTS)),
         bind_operator,
         step_report,
         call_report,
@@ -1063,7 +1141,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "enqueue_many",
         "M",
-        (2, 4, 4, 4, 5, 3, 5, 4),
+        (2, 4, 4, 4, len(PRIORITIES), 3, 5, 4),
         bind_enqueue_many,
         lambda model, id, specs: model.enqueue(specs),
         call_enqueue_many,
@@ -1138,6 +1216,40 @@ OPERATIONS: tuple[Operation, ...] = (
         promise="Q5",
         leased=(0, 2),
     ),
+    Operation(
+        "schedule_cursors",
+        "u",
+        (2,),
+        lambda run, first: (KEYS[first:] + KEYS[:first],),
+        lambda model, keys: [model.cursors.get(key) for key in keys],
+        lambda run, keys: run.clients[-1].schedule_cursors(list(keys)),
+        judge_value,
+        lambda script, keys: f"queue.schedule_cursors({list(keys)!r})",
+        weight=1,
+        on_job=False,
+        needs=_needs("cursors"),
+        verb="schedule_cursors",
+        promise="S2",
+    ),
+    Operation(
+        "advance_schedules",
+        "v",
+        (2, 4, 3, 2, 4, 3),
+        bind_advance_schedules,
+        lambda model, moves: [step_advance_schedule(model, move.key, move.expected, move.tick) for move in moves],
+        lambda run, moves: run.clients[0].advance_schedules(moves),
+        judge_value,
+        lambda script, moves: script.moves(moves),
+        weight=1,
+        on_job=False,
+        needs=_needs("cursors"),
+        verb="advance_schedules",
+        singles=lambda key1, expected1, tick1, key2, expected2, tick2: [
+            ("T", (key1, expected1, tick1)),
+            ("T", (key2, expected2, tick2)),
+        ],
+        promise="S2",
+    ),
     # faults
     Operation(
         "lost dequeue",
@@ -1189,7 +1301,7 @@ OPERATIONS: tuple[Operation, ...] = (
         bind_unknown_field,
         step_unknown_field,
         call_unknown_field,
-        judge_value,
+        judge_unknown_field,
         lambda script, id: script.unknown_field(id),
         weight=1,
         needs=_needs("quarantine"),
@@ -1230,6 +1342,20 @@ OPERATIONS: tuple[Operation, ...] = (
         "F",
         (len(BAD_CALLS),),
         lambda run, n: BAD_CALLS[n],
+        lambda model, name, text, shows: InvalidInput,
+        lambda run, name, text, shows: bad_call(text)(run.clients[0]),
+        judge_refusal,
+        lambda script, name, text, shows: text,
+        weight=2,
+        on_job=False,
+        needs=_needs("refusal"),
+        promise="Q12",
+    ),
+    Operation(
+        "more bad input",
+        "b",
+        (len(MORE_BAD_CALLS),),
+        bind_bad,
         lambda model, name, text, shows: InvalidInput,
         lambda run, name, text, shows: bad_call(text)(run.clients[0]),
         judge_refusal,

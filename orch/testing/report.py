@@ -14,13 +14,13 @@ from functools import cache
 from typing import Any
 
 from orch.errors import OrchError
-from orch.job import Job, JobStatus, Lease, Report
+from orch.job import CursorMove, Job, JobStatus, Lease, Report
 from orch.queue import PersistentQueue
 from orch.testing.blame import shown
 from orch.testing.clock import FakeClock
 from orch.testing.machine import MOODS, Operation, QueueMachine, Run, Step, Store, Violation
 from orch.testing.model import PLACES, Model, ModelJob, ModelLease
-from orch.testing.operations import BAD_CALLS, LONG_ERROR
+from orch.testing.operations import BAD_CALLS, LONG_ERROR, MORE_BAD_CALLS
 from orch.testing.trace import Trace
 
 _ELSEWHERE = {
@@ -229,6 +229,10 @@ class Script:
         self.imports.add("encode_record")
         self.lines += [f"record = queue.get_job({id!r})", "record.extra['later'] = {'v': [1]}"]
         return f"queue.plant_record({id!r}, encode_record(record).encode())"
+
+    def moves(self, moves: Sequence[CursorMove]) -> str:
+        parts = [f"CursorMove({move.key!r}, {move.expected!r}, {move.tick!r})" for move in moves]
+        return f"queue.advance_schedules([{', '.join(parts)}])"
 
     def touch(self) -> str:
         self.imports.add("scribble")
@@ -449,8 +453,8 @@ def claim(script: Script, run: Run, op: Operation, text: str, violation: Violati
     expected, actual = violation.expected, violation.actual
     why = f"{violation.promise}: {violation.sentence}"
     why = repr(why if len(why) < 200 else why[:199] + "…")
-    if op.name == "bad input":
-        shows = next(shows for _, call, shows in BAD_CALLS if call == text)
+    if op.name in ("bad input", "more bad input"):
+        shows = next(shows for _, call, shows in BAD_CALLS + MORE_BAD_CALLS if call == text)
         script.imports.add("InvalidInput")
         return [
             "try:",
@@ -615,10 +619,11 @@ def _imports(script: Script, body: str, header: tuple[str, str]) -> str:
     if lines:
         lines.append("")
     public = words & _public()
-    helpers = [name for name in ("scribble", "unfit") if f"{name}(" in body]
+    helpers = [name for name in ("deep", "scribble", "unfit") if f"{name}(" in body]
     lines.append(f"from orch import {', '.join(sorted(public | {'JobStatus'}))}")
-    if "encode_record" in words:
-        lines.append("from orch.job import encode_record")
+    if "encode_record" in words or "CursorMove(" in body:
+        names = [name for name in ("CursorMove", "encode_record") if f"{name}(" in body]
+        lines.append(f"from orch.job import {', '.join(names)}")
     if "WorkerInfo" in body:
         lines.append("from orch.queue import WorkerInfo")
     lines.append("from orch.testing import FakeClock")

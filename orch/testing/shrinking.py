@@ -33,9 +33,9 @@ def smallest(steps: Steps[K], fails: Callable[[Sequence[tuple[K, tuple[int, ...]
     before = None
     while before is not best:
         before = best
-        _drop_chunks(lambda: best, try_)
-        _drop_pairs(lambda: best, try_)
-        _lower(lambda: best, try_)
+        drop_chunks(lambda: best, try_)
+        drop_pairs(lambda: best, try_)
+        lower(lambda: best, try_)
         if best is before:
             _try_short(lambda: best, try_)
     return best
@@ -46,7 +46,7 @@ def _size(steps: Steps[K]) -> tuple[int, int]:
     return len(steps), sum(sum(args) for _, args in steps)
 
 
-def _drop_chunks(now: Callable[[], Steps[K]], try_: Callable[[Steps[K]], bool]) -> None:
+def drop_chunks(now: Callable[[], Steps[K]], try_: Callable[[Steps[K]], bool]) -> None:
     """From half of all to single steps, from the end: what comes late is more often needless."""
     size = max(1, len(now()) // 2)
     while True:
@@ -63,7 +63,7 @@ def _drop_chunks(now: Callable[[], Steps[K]], try_: Callable[[Steps[K]], bool]) 
         size //= 2
 
 
-def _drop_pairs(now: Callable[[], Steps[K]], try_: Callable[[Steps[K]], bool]) -> None:
+def drop_pairs(now: Callable[[], Steps[K]], try_: Callable[[Steps[K]], bool]) -> None:
     """Two steps that only together are needless."""
     if len(now()) > PAIRS_MAX:
         return
@@ -90,7 +90,7 @@ def _try_short(now: Callable[[], Steps[K]], try_: Callable[[Steps[K]], bool]) ->
                 return
 
 
-def _lower(now: Callable[[], Steps[K]], try_: Callable[[Steps[K]], bool]) -> None:
+def lower(now: Callable[[], Steps[K]], try_: Callable[[Steps[K]], bool]) -> None:
     """Each argument as low as it can be."""
     place = 0
     while place < len(now()):

@@ -40,12 +40,14 @@ class LimitZeroMeansNone(MemoryQueue):
         return super().list_jobs(status, 1000 if limit == 0 else limit)
 
 
-@breaks("Q9", source="orch")
+@breaks("Q9", "Q13", source="orch")
 class LimitBeforeFilter(MemoryQueue):
     """The limit is taken before the filter: list_jobs(FAILED, 1) has nothing when the newest job is no failed one."""
 
     def _list(self, status: JobStatus | None, limit: int) -> list[Job]:
-        return [job for job in super()._list(None, limit) if status in (None, job.status)]
+        newest = sorted((entry.key for entry in self._entries.values()), reverse=True)[:limit]
+        ids = {job_id for _, _, job_id in newest}
+        return [job for job in super()._list(status, 10**6) if job.id in ids]
 
 
 @breaks("Q9", source="orch")
@@ -188,10 +190,8 @@ class PurgeAtTheHour(MemoryQueue):
 class PurgeInWholeHours(MemoryQueue):
     """purge(0.5) purges everything: hours are whole."""
 
-    def purge(self, older_than_hours: float = 24) -> int:
-        return super().purge(
-            int(older_than_hours) if older_than_hours < 1 and older_than_hours > 0 else older_than_hours
-        )
+    def _purge(self, older_than_s: float) -> int:
+        return super()._purge(older_than_s // 3600 * 3600)
 
 
 @breaks("Q10", source="orch")

@@ -224,7 +224,7 @@ class RequeuedKeepsItsTicket(MemoryQueue):
         return job
 
 
-@breaks("Q2", "Q8", source="orch")
+@breaks("Q2", "Q8", "Q4", source="orch")
 class ExchangeDeliversFirst(MemoryQueue):
     """exchange delivers before it reports: what it gives back it cannot have again."""
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from orch.backends.memory import MemoryQueue, _Entry
 from orch.errors import OrchError, UnreadableRecord
-from orch.job import Job, JobStatus, Lease, Quarantined, Report, WorkerInfo
+from orch.job import CursorMove, Job, JobStatus, Lease, Quarantined, Report, WorkerInfo
 from orch.testing.bugs.making import breaks, bugs_of
 
 PENDING, RUNNING, SUCCESS, FAILED, RETRY = JobStatus
@@ -231,21 +231,23 @@ class TheFirstOutputStays(MemoryQueue):
 class CursorsMoveBlindly(MemoryQueue):
     """Two schedulers move a cursor from the same tick: both are told that they did."""
 
-    def advance_schedule(self, key: str, expected: str | None, tick: str) -> bool:
-        if expected is not None:
-            expected = self.schedule_cursor(key) or expected
-        return super().advance_schedule(key, expected, tick)
+    def _advance(self, moves: Sequence[CursorMove]) -> list[bool]:
+        now = self._cursors([move.key for move in moves])
+        blind = [
+            replace(move, expected=(move.expected and at) or move.expected) for move, at in zip(moves, now, strict=True)
+        ]
+        return super()._advance(blind)
 
 
 @breaks("S2", source="river#791")
 class CursorsForgetTheirKey(MemoryQueue):
     """All schedules share one cursor."""
 
-    def schedule_cursor(self, key: str) -> str | None:
-        return super().schedule_cursor("k")
+    def _cursors(self, keys: Sequence[str]) -> list[str | None]:
+        return super()._cursors(["k"] * len(keys))
 
-    def advance_schedule(self, key: str, expected: str | None, tick: str) -> bool:
-        return super().advance_schedule("k", expected, tick)
+    def _advance(self, moves: Sequence[CursorMove]) -> list[bool]:
+        return super()._advance([replace(move, key="k") for move in moves])
 
 
 @breaks("D5", source="orch")
