@@ -209,9 +209,10 @@ class Worker:
         while True:
             kind = step.__class__
             value: Any = None
-            if watch is not None:
-                watch.wants(self, step)
-            if kind is Say or kind is Record:
+            seen = None if kind is Record else watch  # nobody reads the state log of a world
+            if seen is not None:
+                seen.wants(self, step)
+            if kind is Record or kind is Say:
                 pass
             elif kind is Next:
                 if self.inbox:
@@ -240,8 +241,8 @@ class Worker:
             self.steps += 1
             if self.steps > self._trouble_at and self._meet_trouble(self._resume_late, value):
                 return
-            if watch is not None:
-                watch.answered(self, value)
+            if seen is not None:
+                seen.answered(self, value)
             try:
                 step = send((world.now, value))
             except StopIteration as end:

@@ -292,6 +292,8 @@ class Watch:
 
     def answered(self, worker: Worker, value: Any) -> None:
         """The answer to the last step of `work`."""
+        if value is None:
+            return
         account = self.accounts[worker.id]
         kind = account.step.__class__
         if kind is Next:
@@ -512,9 +514,9 @@ class Watch:
     def stuck(self) -> bool:
         """Nobody does anything any more, although nothing is in the way."""
         world = self.world
-        if world.now - max(self.effect_at, world.down_until) < STUCK_S or world.to_come:
-            return False
-        return not any(worker.running for worker in self.workers if not worker.gone)
+        if any(worker.running for worker in self.workers if not worker.gone):
+            self.effect_at = world.now
+        return not world.to_come and world.now - max(self.effect_at, world.down_until) >= STUCK_S
 
     def at_the_end(self, jobs: list[Job]) -> None:
         """W1: nothing ran too often."""

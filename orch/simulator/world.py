@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from orch.clock import Clock, iso_to_us
 from orch.errors import BackendUnavailable, OrchError
 from orch.history import History, Op, Outcome
-from orch.job import Job, JobStatus, Lease, Report
+from orch.job import Job, JobStatus, Lease, Report, WorkerInfo
 from orch.queue import LEASE_S, PersistentQueue
 from orch.simulator.tape import NEVER, Stream
 
@@ -60,7 +60,7 @@ class Trip:
         self.verb = verb
         self.asked = asked
         self.n = n
-        self.called = called  # instants in nanoseconds of virtual time, no two of them equal
+        self.called = called  # instants in nanoseconds of virtual time, no two requests at the same
         self.since: int | None = None  # when its first command was done, of one that found nothing in several
         self.at: int | None = None
         self.returned: int | None = None
@@ -150,7 +150,9 @@ class World:
         self.later(WAIT_MORE_S, None, self.watch_for_the_end, not_before)
 
     def stamp(self) -> int:
-        """The instant of now in nanoseconds, later than all before."""
+        """The instant of now in nanoseconds, later than all before; without a history, nothing that costs time."""
+        if not self.keep_trips:
+            return 0
         ns = int(self.now * 1e9)
         if ns <= self._last_ns:
             ns = self._last_ns + 1
@@ -161,14 +163,18 @@ class World:
 
     def send(self, client: Client, verb: str, asked: Any, n: int, then: Callable[[Any], None]) -> Any:
         """Ask the queue; returns the answer, or LATER, and `then` gets it. An error is an answer."""
-        trip = Trip(client.id, verb, asked, n, self.stamp())
         net = client.net
         at = net.at
         if at != net.next and client.latency is None and self._in_steps is None:
             net.at = at + 1
+            if verb == "announce":
+                return self._announce(asked)
+            trip = Trip(client.id, verb, asked, n, 0)
             answer = self._reach(trip, client)
             trip.returned = trip.at
+            trip.called = self.stamp() if trip.at is None else trip.at
             return answer
+        trip = Trip(client.id, verb, asked, n, self.stamp())
         kind = net.take()
         lost, out, back = self._fate(client, kind, trip)
         if kind == LOST_REQUEST:
@@ -397,13 +403,23 @@ class World:
             elif verb == "extend":
                 answer = queue.extend_many(trip.asked, self.lease_s)
             elif verb == "announce":
-                return queue.announce(trip.asked)
+                return self._announce(trip.asked)
             else:
                 answer = queue.enqueue(trip.asked)
         except OrchError as error:
             answer = error
         self._note(trip, answer, client)
         return answer
+
+    def _announce(self, info: WorkerInfo) -> OrchError | None:
+        """A worker tells about itself; no history has that."""
+        if self.now < self.down_until:
+            return DOWN
+        try:
+            self.queue.announce(info)
+        except OrchError as error:
+            return error
+        return None
 
     def _note(self, trip: Trip, answer: Any, client: Client) -> None:
         trip.at = self.stamp()

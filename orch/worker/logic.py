@@ -131,22 +131,26 @@ class _Work:
         self.singly = False  # the queue refused a batch as a whole: find out which report it is
         self.stop_at = 0.0
         self.claim_end = 0.0
+        self.ends = config.burst or config.max_jobs is not None  # by itself, see `_end`
 
     def life(self) -> Generator[Step, Any, int]:
-        state = self.state
+        state, config = self.state, self.config
         yield from self._look()
         while True:
             if self._may_exchange():
                 yield from self._exchange()
+            code: int | None = None
             if state.stopping is not None:
                 code = yield from self._leave()
-            else:
+            elif self.ends:
                 code = yield from self._end()
-                if code is None:
-                    yield from self._claim()
             if code is not None:
                 state.over = True
                 return code
+            if not config.burst and self.now >= self.claim_at and state.stopping is None and (idle := self._idle()):
+                state.reserved = idle
+                self.claim_at = self.now + config.poll_s
+                self.now, _ = yield Claim(idle, config.wait_s)
             yield from self._look()
 
     # -- claiming --------------------------------------------------------------------------------------------------
@@ -162,13 +166,6 @@ class _Work:
     def _idle(self) -> int:
         """Slots that a claim beside everything else may fill; a job that is not reported is still RUNNING (W7)."""
         return 0 if self.state.reserved else max(0, self._free() - len(self.state.unreported))
-
-    def _claim(self) -> Steps:
-        idle = self._idle()
-        if idle and not self.config.burst and self.now >= self.claim_at:
-            self.state.reserved = idle
-            self.claim_at = self.now + self.config.poll_s
-            self.now, _ = yield Claim(idle, self.config.wait_s)
 
     def _claimed(self, event: Claimed) -> Steps:
         state = self.state
@@ -451,15 +448,16 @@ def keep_leases(config: Config, state: State) -> Steps:
     now, _ = yield Sleep(0.0)
     extend_at = now + every
     beat_at = now
-    told: WorkerInfo | None = None
-    failing = False
+    info = told = _info(config, state)
+    announced = failing = False
     while not state.over:
         if now >= beat_at:
             beat_at = now + SWEEP_S
-            info = _info(config, state)
-            if info != told or not state.reserved:  # a waiting claim is a beat, too
+            if (info.done, info.failed, info.blocked) != (state.done, state.failed, len(state.blocked)):
+                info = _info(config, state)
+            if not announced or info is not told or not state.reserved:  # a waiting claim is a beat, too
                 now, error = yield Announce(info)
-                told = info if error is None else None
+                told, announced = info, error is None
         if now >= extend_at:
             extend_at = now + every
             held = state.held()

@@ -322,6 +322,10 @@ class NeverGivesUpAtAStop(_Work):
 class OutageEndsItWithZero(_Work):
     """The store goes away and comes back: the worker has ended, with exit code 0."""
 
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.ends = True
+
     def _end(self) -> Generator[Any, Any, int | None]:
         if self.outage is not None:
             return 0
