@@ -334,7 +334,11 @@ def decode_record(raw: str | bytes) -> Job:
 
 @dataclass(frozen=True, slots=True)
 class CursorMove:
-    """A move of a schedule's cursor, for `advance_schedules`: the arguments of `advance_schedule` as a value."""
+    """A move of a schedule's cursor (S2), for `advance_schedules`: the arguments of `advance_schedule` as a value.
+
+    `key` is 1 to 1,024 characters, `expected` the tick that the cursor is at (None: it is new), `tick` an ISO instant.
+    The verb checks them.
+    """
 
     key: str
     expected: str | None

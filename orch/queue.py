@@ -250,11 +250,15 @@ class PersistentQueue(ABC):
         raise NotSupported(f"{type(self).__name__} keeps no schedule cursors")
 
     def schedule_cursors(self, keys: Sequence[str]) -> list[str | None]:
-        """The cursor of each key."""
+        """The cursor of each key, as `schedule_cursor` gives it (S2). Raises `InvalidInput`, `NotSupported`."""
         return [self.schedule_cursor(key) for key in keys]
 
     def advance_schedules(self, moves: Sequence[CursorMove]) -> list[bool]:
-        """Move each cursor in order, each by itself; answers of each whether it was where the move expected it."""
+        """Move each cursor in order; answers of each whether it was where the move expected it (S2).
+
+        On our backends in atomic slices of 1,000 (Q8), and one bad move refuses all. Raises `InvalidInput`,
+        `NotSupported`.
+        """
         return [self.advance_schedule(move.key, move.expected, move.tick) for move in moves]
 
     def close(self) -> None:
