@@ -36,19 +36,21 @@ class Members:
         self.forks, self.folder, self.url = forks, folder, url
         self.life = 0
 
-    def start(self):
+    def start(self, role=member.WATCH, *, wait=True):
         self.life += 1
         orders = Orders(
-            role=member.WATCH,
+            role=role,
             lane="m",
             life=self.life,
             url=self.url,
             folder=str(self.folder),
             prefix="t",
             lease_s=2.0,
+            per_second=50.0,
         )
         pid = self.forks.start(orders.to_dict(), self.folder / "m.log")
-        until(lambda: orders.notes.exists() and "counts" in orders.notes.read_text())
+        if wait:
+            until(lambda: orders.notes.exists() and "counts" in orders.notes.read_text())
         return pid
 
     def end(self):
@@ -91,6 +93,15 @@ def test_a_member_that_is_stopped_ends_with_its_exit_code(members):
     pid = members.start()
     members.forks.signal(pid, signal.SIGTERM)
     assert [ended.code for ended in members.end()] == [0]
+
+
+@pytest.mark.parametrize("role", [member.WATCH, member.PRODUCE, member.WORK])
+def test_a_member_that_is_stopped_as_soon_as_it_is_there_ends_with_its_exit_code_too(members, role):
+    for delay_s in (0.0, 0.0, 0.0, 0.002, 0.005, 0.01, 0.02, 0.04):
+        pid = members.start(role, wait=False)
+        time.sleep(delay_s)  # any instant of its beginning
+        members.forks.signal(pid, signal.SIGTERM)
+        assert [ended.code for ended in members.end()] == [0]
 
 
 def test_the_end_of_one_is_not_lost_while_another_starts(members):

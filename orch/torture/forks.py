@@ -219,6 +219,8 @@ def _reap(members: set[int], control: socket.socket) -> None:
 
 
 def _fork(request: Mapping[str, Any], control: socket.socket, leash: tuple[int, int]) -> int:
+    # The server ignores SIGTERM, and so does a child that is a moment old: there it waits until somebody can take it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     pid = os.fork()
     if pid == 0:
         code = TROUBLE
@@ -235,6 +237,7 @@ def _fork(request: Mapping[str, Any], control: socket.socket, leash: tuple[int, 
                 sys.stdout.flush()
                 sys.stderr.flush()
             os._exit(code)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return pid
 
 

@@ -11,6 +11,7 @@ import json
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
@@ -152,7 +153,11 @@ def follow(orders: Orders) -> int:
     queue = RecordingQueue(inner, client=orders.name, path=orders.history)
     notes.add("ready")
     try:
-        code = work(orders, queue, settings, notes) if orders.role == WORK else produce(orders, queue, stopped)
+        if orders.role == WORK:
+            stopped.hand_over()
+            code = work(orders, queue, settings, notes)
+        else:
+            code = produce(orders, queue, stopped)
     finally:
         if queue.failure is not None:
             notes.add("history failed", error=str(queue.failure))
@@ -305,11 +310,22 @@ def produce(orders: Orders, queue: PersistentQueue, stopped: Stopped) -> int:
 
 
 class Stopped:
-    """Whether SIGTERM came."""
+    """Whether SIGTERM came, also while this process began: it was held back until now."""
 
     def __init__(self) -> None:
         self.yet = False
         signal.signal(signal.SIGTERM, self._on_signal)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+    def hand_over(self) -> None:
+        """Let somebody else handle SIGTERM, who is told when he can be of one that came before that."""
+        threading.Thread(target=self._pass_on, daemon=True).start()
+
+    def _pass_on(self) -> None:
+        while signal.getsignal(signal.SIGTERM) == self._on_signal:
+            time.sleep(0.005)
+        if self.yet:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self.yet = True
