@@ -137,6 +137,7 @@ def coverage(session: nox.Session) -> None:
     session.run("coverage", "erase", env=env)
     session.run("coverage", "run", "-m", "pytest", *on_two_cores(session), *session.posargs, env=env)
     session.run("coverage", "run", "-m", "pytest", "-m", "torture", "tests/test_torture.py", env=env)
+    session.run("coverage", "run", "-m", "orch.testing.bugs", "--level", "sim", env=env)  # the tests hunt some of them
     session.run("coverage", "combine", "-q", env=env)
     session.run("coverage", "report", env=env)
 
