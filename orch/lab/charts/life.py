@@ -1,24 +1,13 @@
-"""Charts of what a queue did: plain sequences in, a matplotlib axis back.
-
-Colours are Okabe and Ito's, which colour-blind people can tell apart and which print well; what colour says is also
-said by place, shape or words.
-"""
+"""The life of one job: its states over time, with what happened at each step."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
-
 from orch.job import JobStatus
+from orch.lab.charts.style import STATE_COLOURS, axis, open_frame
 
-COLOURS = {
-    JobStatus.PENDING: "#56B4E9",
-    JobStatus.RUNNING: "#E69F00",
-    JobStatus.SUCCESS: "#009E73",
-    JobStatus.FAILED: "#D55E00",
-}
 _ROWS = (JobStatus.FAILED, JobStatus.SUCCESS, JobStatus.RUNNING, JobStatus.PENDING)
 
 
@@ -27,15 +16,14 @@ def life_of_a_job(steps: Sequence[tuple[float, JobStatus, str]], ax: Any = None)
 
     `steps` are (seconds, state from then on, what happened) in the order in which they happened.
     """
-    if ax is None:
-        _, ax = plt.subplots(figsize=(9, 3.2), layout="constrained")
+    ax = axis(ax)
     times = [at_s for at_s, _, _ in steps]
     rows = [_ROWS.index(status) for _, status, _ in steps]
     end = (times[-1] if times else 0.0) * 1.06 + 1.0
     ax.step([*times, end], [*rows, rows[-1]] if rows else [0], where="post", color="#444444", linewidth=1, zorder=1)
     for number, (at_s, status, _) in enumerate(steps, 1):
         until = times[number] if number < len(times) else end
-        ax.hlines(_ROWS.index(status), at_s, until, color=COLOURS[status], linewidth=7, zorder=2)
+        ax.hlines(_ROWS.index(status), at_s, until, color=STATE_COLOURS[status], linewidth=7, zorder=2)
         ax.plot([at_s], [_ROWS.index(status)], "o", color="#222222", markersize=4, zorder=3)
         ax.annotate(
             str(number),
@@ -53,6 +41,5 @@ def life_of_a_job(steps: Sequence[tuple[float, JobStatus, str]], ax: Any = None)
     ax.set_title("The life of a job")
     texts = "\n".join(f"{number}  {text}" for number, (_, _, text) in enumerate(steps, 1))
     ax.text(1.02, 1.0, texts, transform=ax.transAxes, va="top", fontsize=9, family="monospace")
-    for side in ("top", "right"):
-        ax.spines[side].set_visible(False)
+    open_frame(ax)
     return ax
