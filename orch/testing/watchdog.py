@@ -128,7 +128,7 @@ class Watchdog(threading.Thread):
         own = [line for line in where if _is_shown(line)][-4:]
         data: dict[str, Any] = {"exit": 2, "valid": None, "queue": self.order.queue, "hangs": True}
         if frame.f_code is Run.do.__code__:
-            from orch.testing.report import listing_of
+            from orch.testing.program import listing_of
 
             run, op, args = (frame.f_locals[name] for name in ("self", "op", "args"))
             steps = [*run.steps, (op, args)] if not run.steps or run.steps[-1] != (op, args) else list(run.steps)
