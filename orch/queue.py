@@ -261,6 +261,11 @@ class PersistentQueue(ABC):
         """
         return [self.advance_schedule(move.key, move.expected, move.tick) for move in moves]
 
+    def _repr_html_(self) -> str:
+        from orch.panel import panel  # only notebooks pay for it
+
+        return panel(self)
+
     def close(self) -> None:
         """Give back connections and files. Closing twice is silent; stored jobs stay."""
 
