@@ -19,12 +19,12 @@ def explain(violation: Violation, history: Iterable[Op] = ()) -> str:
     may have happened at any time after its call. With the history, the other operations of the same jobs are shown
     too; those that show the violation are marked with `*`. Times count from the first call shown.
     """
-    shown = _rows(violation, history)
+    shown = rows(violation, history)
     start = min((op.call_ns for op in shown), default=0)
     last = max((op.ret_ns or op.call_ns for op in shown), default=0)
     unit, size = next((u for u in _UNITS if last - start >= 10 * u[1]), _UNITS[-1])
     bars = _bars(shown)
-    labels = [_label(op) for op in shown]
+    labels = [label(op) for op in shown]
     width = max(map(len, labels), default=0)
     lane = max((len(op.client) for op in shown), default=0)
     lines = [
@@ -34,19 +34,19 @@ def explain(violation: Violation, history: Iterable[Op] = ()) -> str:
         "",
     ]
     witness = {id(op) for op in violation.operations}
-    for op, label, bar in zip(shown, labels, bars, strict=True):
+    for op, text, bar in zip(shown, labels, bars, strict=True):
         mark = "*" if id(op) in witness else " "
         called = f"{(op.call_ns - start) / size:.10g}"
         ended = "no answer" if op.ret_ns is None else f"{(op.ret_ns - start) / size:.10g} {unit}"
-        lines.append(f"{mark} {op.client:<{lane}}  {label:<{width}}  {bar}  {called} .. {ended}")
+        lines.append(f"{mark} {op.client:<{lane}}  {text:<{width}}  {bar}  {called} .. {ended}")
     left_out = len(set(map(id, violation.operations)) - {id(op) for op in shown})
     if left_out:
         lines.append(f"  … and {left_out} more operations")
     return "\n".join(lines)
 
 
-def _rows(violation: Violation, history: Iterable[Op]) -> list[Op]:
-    """The witness and, as far as there is room, the rest of its jobs' operations."""
+def rows(violation: Violation, history: Iterable[Op]) -> list[Op]:
+    """The operations of the witness and, as far as there is room, the others of its jobs, in the order of calls."""
     rows = {id(op): op for op in violation.operations[:ROWS_MAX]}
     jobs = {op.job for op in violation.operations if op.job is not None}
     known = set(map(_key, violation.operations))
@@ -62,7 +62,8 @@ def _key(op: Op) -> tuple[str, int, str, str | None]:
     return op.client, op.call_ns, op.op, op.job
 
 
-def _label(op: Op) -> str:
+def label(op: Op) -> str:
+    """An operation and its answer in a few words."""
     parts = [op.op]
     if op.op == "dequeue":
         parts.append("-> ?" if op.outcome is Outcome.UNKNOWN else "-> nothing" if op.job is None else f"-> {op.job}")

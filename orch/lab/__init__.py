@@ -1,1 +1,5 @@
-"""What notebooks share: charts, and scenarios to draw. Needs the extra `lab`."""
+"""What notebooks share: charts, scenarios to draw, live pictures. Needs the extra `lab`."""
+
+from orch.lab.jupyter import register
+
+register()

@@ -12,7 +12,7 @@ from orch.testing import levels
 from orch.testing.capabilities import CAPABILITIES, Fit, checked_capabilities, detected
 from orch.testing.drivers import fast
 from orch.testing.machine import QueueMachine, Store
-from orch.testing.report import ContractViolation, coverage_table, never_reached, violation_of
+from orch.testing.report import ContractViolation, coverage_counts, coverage_table, never_reached, violation_of
 from orch.testing.subject import subject
 from orch.testing.trace import Trace
 
@@ -26,7 +26,8 @@ ROUND = 50  # examples of Hypothesis between two looks at the time
 class Verified:
     """A queue that kept the contract: how it was tried. `str()` has the state x operation table.
 
-    `skipped` names what was not asked of it, with the reason; `level` is the strongest one that it can have.
+    `skipped` names what was not asked of it, with the reason; `level` is the strongest one that it can have; `met` says
+    how often each operation met each state. In a notebook it shows that as a map, if matplotlib is there.
     """
 
     driver: str
@@ -36,10 +37,23 @@ class Verified:
     never_reached: tuple[str, ...]
     skipped: dict[str, str] = field(default_factory=dict)
     level: str = "L4"
+    met: dict[str, dict[str, int]] = field(default_factory=dict, repr=False)
 
     def __str__(self) -> str:
-        said = f"{self.traces} traces, {self.steps} steps, no promise broken ({self.driver} driver), level {self.level}"
-        return "\n\n".join(part for part in (said, skipped_text(self.skipped), self.coverage) if part)
+        return "\n\n".join(part for part in (self._said(), skipped_text(self.skipped), self.coverage) if part)
+
+    def _said(self) -> str:
+        return f"{self.traces} traces, {self.steps} steps, no promise broken ({self.driver} driver), level {self.level}"
+
+    def _repr_html_(self) -> str:
+        from html import escape  # only notebooks pay for it
+
+        text = f"<p>{escape(self._said())}</p><pre>{escape(skipped_text(self.skipped))}</pre>"
+        try:
+            from orch.lab.pictures import picture_of_coverage
+        except ModuleNotFoundError:  # without the chart library there is the table
+            return f"{text}<pre>{escape(self.coverage)}</pre>"
+        return f"{text}{picture_of_coverage(self.met)}" if self.met else text
 
 
 class NeverReached(AssertionError):
@@ -125,6 +139,7 @@ def judged(machine: QueueMachine, store: Store, outcome: fast.Outcome, driver: s
         missing,
         {} if fit is None else fit.missing,
         level,
+        coverage_counts(machine, outcome.coverage),
     )
 
 

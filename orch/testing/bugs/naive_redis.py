@@ -23,6 +23,7 @@ from orch.job import STATES, Job, JobStatus, Lease, Report, decode_record, encod
 from orch.queue import PersistentQueue, checked_new
 from orch.testing.bugs.making import Died, breaks, bugs_of
 from orch.testing.clock import FakeClock
+from orch.testing.program import reachable
 
 PENDING, RUNNING, SUCCESS, FAILED, RETRY = JobStatus
 Verb = Callable[[PersistentQueue], object]
@@ -245,6 +246,9 @@ class NaiveStore:
     def __init__(self, kind: type[CommandQueue]) -> None:
         self.kind = kind
         self.capabilities = kind.capabilities
+        if reachable(kind.__module__, kind.__name__, kind):  # so a program can make one as well
+            here = f"from {__name__} import NaiveStore\nfrom {kind.__module__} import {kind.__name__}"
+            self.header = f"{here}\n\nmake_queue = NaiveStore({kind.__name__})", "make_queue(clock)"
 
     def __call__(self, clock: FakeClock) -> CommandQueue:
         return self.kind(clock)

@@ -1,0 +1,40 @@
+"""What shows itself in a notebook once `orch.lab` is imported: verdicts and violations of the checker.
+
+Queues, and what `orch.testing` raises, do so by themselves. The checker knows nothing of charts: IPython is told here.
+"""
+
+from __future__ import annotations
+
+import sys
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orch.checker.verdict import Verdict, Violation
+
+PICTURES_MAX = 3  # of a verdict
+
+
+def register() -> None:
+    """Tell the IPython that runs here, if one does."""
+    ipython = sys.modules.get("IPython")
+    shell: Any = None if ipython is None else ipython.get_ipython()
+    if shell is None:
+        return
+    html = shell.display_formatter.formatters["text/html"]
+    html.for_type_by_name("orch.checker.verdict", "Verdict", verdict_html)
+    html.for_type_by_name("orch.checker.verdict", "Violation", violation_html)
+
+
+def violation_html(violation: Violation) -> str:
+    """The picture of its witness, and the rule as a sentence."""
+    from orch.checker.verdict import RULES
+    from orch.lab.pictures import picture_of_violation
+
+    rule = RULES[violation.rule].sentence
+    return f"<p><b>{violation.promise}</b> {escape(rule)}</p>{picture_of_violation(violation)}"
+
+
+def verdict_html(verdict: Verdict) -> str:
+    """What was judged, and a picture of each of the first violations."""
+    return f"<p>{escape(str(verdict))}</p>" + "".join(map(violation_html, verdict.violations[:PICTURES_MAX]))
