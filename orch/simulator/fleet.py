@@ -29,7 +29,7 @@ from orch.simulator.result import Depth, JobRow, Mark, Result
 from orch.simulator.tape import NEVER, Stream
 from orch.simulator.theory import interval
 from orch.simulator.timekeeper import Timekeeper
-from orch.simulator.world import EPOCH, LOST_REPLY, LOST_REQUEST, World
+from orch.simulator.world import EPOCH, LOST_REPLY, LOST_REQUEST, World, little_garbage
 from orch.worker import Config
 
 DONE = Done({})
@@ -151,13 +151,14 @@ def simulate(
     if not fleets:
         raise InvalidInput("a simulation needs workers")
     made = make_queue or (lambda clock: MemoryQueue(lease_s=lease_s, max_crashes=max_crashes, clock=clock))
-    run = _Run(made, lease_s, max_crashes, seed, faults, loads, jobs, seconds, history)
-    for fleet in fleets:
-        run.hire(fleet)
-    run.strike()
-    for number in range(schedulers if schedules else 0):
-        Timekeeper(run.world, f"scheduler-{number}", schedules)
-    return run.play(sum(fleet.count * fleet.slots for fleet in fleets))
+    with little_garbage():
+        run = _Run(made, lease_s, max_crashes, seed, faults, loads, jobs, seconds, history)
+        for fleet in fleets:
+            run.hire(fleet)
+        run.strike()
+        for number in range(schedulers if schedules else 0):
+            Timekeeper(run.world, f"scheduler-{number}", schedules)
+        return run.play(sum(fleet.count * fleet.slots for fleet in fleets))
 
 
 def _loads(load: Arrivals | Load | Sequence[Load], service: Time | None) -> list[Load]:

@@ -100,6 +100,7 @@ class Worker:
         self.gone = False
         self.paused_until = NOW
         self.steps = 0
+        self._step: Any = None  # of the main generator: what it waits for
         self.state = State()
         self.inbox: list[WorkerEvent] = []
         self.parked = False
@@ -189,17 +190,18 @@ class Worker:
         self.steps += 1
         if self.steps > self._trouble_at and self._meet_trouble(self._resume, value):
             return
-        if self.watch is not None:
-            self.watch.answered(self, value)
+        watch = self.watch
+        if watch is not None and value is not None:
+            watch.answered(self, self._step, value)
         try:
             step = self._main.send((self.world.now, value))
         except StopIteration as end:
             self._return(end.value)
             return
         except Exception as error:
-            if self.watch is None:
+            if watch is None:
                 raise
-            self.watch.broke(self, error)
+            watch.broke(self, error)
             return
         self._play(step)
 
@@ -209,40 +211,44 @@ class Worker:
         while True:
             kind = step.__class__
             value: Any = None
-            seen = None if kind is Record else watch  # nobody reads the state log of a world
-            if seen is not None:
-                seen.wants(self, step)
-            if kind is Record or kind is Say:
-                pass
-            elif kind is Next:
+            if kind is Next:
                 if self.inbox:
                     value, self.inbox = tuple(self.inbox), []
                 elif step.until is not None and step.until <= world.now:
                     value = ()
+                    if watch is not None:
+                        watch.wants(self, step)
                 else:
+                    self._step = step
                     self.parked = True
                     self.mark += 1
                     if step.until is not None:
                         world.later(step.until - world.now, self, self._timeout, self.mark)
                     return
-            elif kind is Exchange:
-                value = world.send(self, "exchange", step.reports, step.n, self._resume)
-                if value is LATER:
-                    return
-            elif kind is Claim:
-                world.claim(self, step.n, step.wait_s, self._claimed)
-            elif kind is Start:
-                for run in step.runs:
-                    self._start(run)
-            elif kind is Abandon:
-                self._abandon(step.keys)
-            else:
-                raise AssertionError(f"{step} is no step of work")
+            elif kind is not Record:  # nobody reads the state log of a world
+                if watch is not None:
+                    watch.wants(self, step)
+                if kind is Exchange:
+                    value = world.send(self, "exchange", step.reports, step.n, self._resume)
+                    if value is LATER:
+                        self._step = step
+                        return
+                elif kind is Claim:
+                    world.claim(self, step.n, step.wait_s, self._claimed)
+                elif kind is Start:
+                    for run in step.runs:
+                        self._start(run)
+                elif kind is Abandon:
+                    self._abandon(step.keys)
+                elif kind is not Say:
+                    raise AssertionError(f"{step} is no step of work")
             self.steps += 1
-            if self.steps > self._trouble_at and self._meet_trouble(self._resume_late, value):
-                return
-            if seen is not None:
-                seen.answered(self, value)
+            if self.steps > self._trouble_at:
+                self._step = step
+                if self._meet_trouble(self._resume_late, value):
+                    return
+            if watch is not None and value is not None:
+                watch.answered(self, step, value)
             try:
                 step = send((world.now, value))
             except StopIteration as end:

@@ -85,7 +85,6 @@ class _Account:
         "instant",
         "reserved",
         "spins",
-        "step",
         "stop_seen",
         "to_say",
         "told_down",
@@ -95,7 +94,6 @@ class _Account:
     def __init__(self, now: float) -> None:
         self.held: dict[int, _Delivery] = {}
         self.reserved = 0
-        self.step: Any = None
         self.extends: tuple[Any, ...] = ()
         self.disturbed = -1e9  # until when what happened to it may have an effect
         self.stop_seen: float | None = None
@@ -168,7 +166,6 @@ class Watch:
     def wants(self, worker: Worker, step: Any) -> None:
         """A step of `work`, before it is done."""
         account = self.accounts[worker.id]
-        account.step = step
         now = self.world.now
         if now != account.instant:
             account.instant, account.spins = now, 0
@@ -290,12 +287,10 @@ class Watch:
 
     # -- what a worker is answered ---------------------------------------------------------------------------------
 
-    def answered(self, worker: Worker, value: Any) -> None:
-        """The answer to the last step of `work`."""
-        if value is None:
-            return
+    def answered(self, worker: Worker, step: Any, value: Any) -> None:
+        """The answer to a step of `work`."""
         account = self.accounts[worker.id]
-        kind = account.step.__class__
+        kind = step.__class__
         if kind is Next:
             for event in value:
                 self._event(worker, account, event)
@@ -305,7 +300,7 @@ class Watch:
                 return
             results, jobs = value
             account.changed_at = self.world.now
-            for report, result in zip(account.step.reports, results, strict=True):
+            for report, result in zip(step.reports, results, strict=True):
                 token = report.lease.token
                 if isinstance(result, Job):
                     account.done += report.status is JobStatus.SUCCESS

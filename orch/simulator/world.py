@@ -10,22 +10,26 @@ told as the clients saw it, or as the store did.
 
 from __future__ import annotations
 
+import gc
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from heapq import heappop, heappush
 from typing import Any, Protocol
 
-from orch.clock import Clock, iso_to_us
+from orch.clock import Clock, iso_to_us, to_us
 from orch.errors import BackendUnavailable, OrchError
 from orch.history import History, Op, Outcome
 from orch.job import Job, JobStatus, Lease, Report, WorkerInfo
 from orch.queue import LEASE_S, PersistentQueue
+from orch.simulator.straight import Straight
 from orch.simulator.tape import NEVER, Stream
 
 EPOCH = 1_767_225_600.0  # 2026-01-01 in UTC: when a world begins, for the clocks that people read
 TICK_S = 2e-6  # a store reckons in whole microseconds: what is due is certainly due so much later
 COMMAND_S = 0.001  # between two commands of a queue that needs several for a verb
 POLL_S = 1.0  # how often a claim asks again where each look is several commands
+GARBAGE_MAX = 100_000  # values made between two looks for garbage that refers to itself
 WAIT_MORE_S = 1.0  # how often a world looks whether it is over
 DOWN = BackendUnavailable("the connection was cut")
 LATER = object()  # the answer of a request that is under way
@@ -35,6 +39,17 @@ QUIET = Stream(lambda _: (NEVER, 0))
 SLOW, SLOW_REQUEST, SLOW_REPLY, VERY_SLOW_REQUEST, VERY_SLOW_REPLY, LOST_REQUEST, LOST_REPLY, LATE_REQUEST = range(1, 9)
 _OUT_S = (0.0, 0.001, 0.05, 0.0, 1.5, 0.0, 0.0, 0.0, 3.0)
 _BACK_S = (0.0, 0.001, 0.0, 0.05, 0.0, 1.5, 0.0, 0.0, 0.0)
+
+
+@contextmanager
+def little_garbage() -> Iterator[None]:
+    """While this is open, cycles are looked for less often: a world makes many values and hardly any cycles."""
+    thresholds = gc.get_threshold()
+    gc.set_threshold(GARBAGE_MAX, *thresholds[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
 
 
 class Client(Protocol):
@@ -104,7 +119,11 @@ class World:
         self.accepted: Callable[[Job], None] | None = None  # of each job that was new
         self.keep_trips = True  # without them there is no history
         self.troubled: Callable[[Client, float], None] | None = None  # and of each request that has a bad time
+        self.straight: Straight | None = None  # told of each answer of the store
         self._last_ns = -1
+        self._lease_us = to_us(lease_s)
+        self._empty_at = -1.0  # when the last dequeue found too little,
+        self._empty_for: Client | None = None  # and whose it was, if nothing came since that it could have found
         self.epoch = epoch
         self.queue = make_queue(lambda: epoch + self.now)
         self._in_steps = getattr(self.queue, "in_steps", None)
@@ -314,9 +333,13 @@ class World:
 
             self._go_on(steps, trip, client, ended, lost)
             return
-        jobs = self._reach(trip, client)
+        if self._empty_for is client and self._empty_at == self.now < until and not self._told_caller:
+            jobs: Any = []  # it has just looked, and nothing came since
+        else:
+            jobs = self._reach(trip, client)
+            if jobs == [] and self.now < until:
+                self._forget()
         if jobs == [] and self.now < until:
-            self._forget()
             waiter = _Waiter(client, n, until, trip, then, lost)
             self.waiting[waiter] = True
             self.later(until - self.now, client, self._wait_ends, waiter)
@@ -422,45 +445,82 @@ class World:
         return None
 
     def _note(self, trip: Trip, answer: Any, client: Client) -> None:
-        trip.at = self.stamp()
         trip.answer = answer
+        straight = self.straight
         if self.keep_trips:
+            ns = int(self.now * 1e9)
+            if ns <= self._last_ns:
+                ns = self._last_ns + 1
+            trip.at = self._last_ns = ns
             self.trips.append(trip)
-        verb = trip.verb
+        else:
+            trip.at = 0
         if isinstance(answer, OrchError):
+            if straight is not None:
+                straight.ok = False
             return
-        if verb == "extend":
-            for lease in answer:
-                if lease.__class__ is Lease:
-                    self.expiries[lease.token] = lease.expires_at - self.epoch, lease.worker_id
-            return
-        if verb == "enqueue":
-            if answer:
-                if self.accepted is not None:
-                    self.accepted(trip.asked)
-                self._ready_at(trip.asked.not_before)
-            return
-        jobs = answer
-        if verb == "exchange":
+        verb = trip.verb
+        if verb == "dequeue":
+            jobs = answer
+        elif verb == "exchange":
             results, jobs = answer
-            ready = 0
-            for report, result in zip(trip.asked, results, strict=True):
-                if report.lease is not None:
-                    self.expiries.pop(report.lease.token, None)
-                if self.reported is not None:
-                    self.reported(report, result, client)
-                if result.__class__ is Job and result.status is JobStatus.PENDING:
-                    if report.delay_s:
-                        self.later(report.delay_s + TICK_S, None, self.news)
-                    else:
-                        ready += 1
-            if ready and self.waiting:
-                self.later(0.0, None, self.news, ready)
+            self._note_reports(trip.asked, results, client)
+        else:
+            if verb == "extend":
+                self._note_extensions(trip.asked, answer)
+            else:
+                self._note_enqueue(trip.asked, answer)
+            return
+        n = trip.n
+        if n and straight is not None and straight.ok:
+            straight.dequeued(n, client.id, jobs, self._lease_us, to_us(self.epoch + self.now))
+        if len(jobs) < n:
+            self._empty_at, self._empty_for = self.now, client
         for job in jobs:
-            if job.lease is not None:
-                self.expiries[job.lease.token] = job.lease.expires_at - self.epoch, client.id
+            lease = job.lease
+            if lease is not None:
+                self.expiries[lease.token] = lease.expires_at - self.epoch, client.id
             if self.delivered is not None:
                 self.delivered(job, client)
+
+    def _note_enqueue(self, job: Job, answer: Any) -> None:
+        straight, not_before = self.straight, job.not_before
+        if straight is not None and straight.ok:
+            due = None if not_before is None else iso_to_us(not_before)
+            straight.enqueued(job, due, answer, to_us(self.epoch + self.now))
+        if answer:
+            self._empty_for = None
+            if self.accepted is not None:
+                self.accepted(job)
+            if not_before is not None or self.waiting:
+                self._ready_at(not_before)
+
+    def _note_reports(self, reports: Sequence[Report], results: Sequence[Any], client: Client) -> None:
+        straight = self.straight
+        self._empty_for = None
+        ready = 0
+        for report, result in zip(reports, results, strict=True):
+            if straight is not None and straight.ok:
+                straight.reported(report, result, to_us(self.epoch + self.now))
+            if report.lease is not None:
+                self.expiries.pop(report.lease.token, None)
+            if self.reported is not None:
+                self.reported(report, result, client)
+            if result.__class__ is Job and result.status is JobStatus.PENDING:
+                if report.delay_s:
+                    self.later(report.delay_s + TICK_S, None, self.news)
+                else:
+                    ready += 1
+        if ready and self.waiting:
+            self.later(0.0, None, self.news, ready)
+
+    def _note_extensions(self, leases: Sequence[Lease], answers: Any) -> None:
+        straight = self.straight
+        if straight is not None and straight.ok:
+            straight.extended(leases, answers, self._lease_us, to_us(self.epoch + self.now))
+        for lease in answers:
+            if lease.__class__ is Lease:
+                self.expiries[lease.token] = lease.expires_at - self.epoch, lease.worker_id
 
     def _ready_at(self, not_before: str | None) -> None:
         if not_before is not None:

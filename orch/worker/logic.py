@@ -317,8 +317,10 @@ class _Work:
                     yield from self._lost(run, event.seconds)
             elif isinstance(event, Claimed):
                 yield from self._claimed(event)
-        if any(run.deadline is not None and self.now >= run.deadline for run in self.state.running.values()):
-            yield from self._overdue()
+        for run in self.state.running.values():
+            if run.deadline is not None and self.now >= run.deadline:
+                yield from self._overdue()
+                break
 
     def _until(self) -> float | None:
         """When there is something to do even if nothing happens; the past stands for at once."""
