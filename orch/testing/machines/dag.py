@@ -21,6 +21,7 @@ from typing import Any
 from orch import dag as shipped
 from orch import events, runner
 from orch.errors import LeaseLost, OrchError, RunnerError, ValidationError
+from orch.testing.machines import graphs
 from orch.testing.machines.virtual import Stage, on_stage
 from orch.testing.machines.world import Act, Broken, Machine, World
 from orch.yaml_marks import SIZE_MAX
@@ -453,6 +454,36 @@ class Runs(World):
         if abs(done["duration_seconds"] - took) > 1e-5:
             raise Broken("L3", f"dag_done says {done['duration_seconds']} s, the run took {took:g} s")
 
+    # -- graphs and files by themselves; the oracles are those of `graphs` --------------------------------------------
+
+    def graph(self, seed: int, n: int, wild: int, workflows: int) -> None:
+        """A graph of up to n tasks, the wilder the more can be wrong with it, is judged and sorted."""
+        graphs.graph(graphs.drawn(seed, n, wild), workflows)
+
+    def payloads(self, seed: int) -> None:
+        """Outputs of dependencies meet under one name, or do not."""
+        graphs.payloads(seed)
+
+    def written(self, seed: int, n: int, wrong: int) -> None:
+        """A file of n tasks is read, `wrong` sixteenths of whose values are faulty."""
+        graphs.written(seed, n, wrong)
+
+    def cycles(self) -> None:
+        """Cycles of every kind are named."""
+        graphs.cycles()
+
+    def values(self) -> None:
+        """Tasks and DAGs are made of values that they cannot be."""
+        graphs.values()
+
+    def documents(self) -> None:
+        """Documents that are no DAG are read."""
+        graphs.documents()
+
+    def reload(self) -> None:
+        """Files are read again and again while they change, by every kind of path."""
+        graphs.reload()
+
     # -- files -------------------------------------------------------------------------------------------------------
 
     def file(self, what: str) -> None:
@@ -628,6 +659,15 @@ ACTS = (
     Act("text", "x", (len(WRITTEN),), _text, "D2", 1),
     Act("file", "f", (len(PATHS),), lambda _, what: (PATHS[what],), "D7", 1),
     Act("size", "n", (len(SHAPES),), lambda _, shape: (SHAPES[shape],), "D6", 1),
+    Act("graph", "g", (36, 36, 8, 4, 3), lambda _, a, b, n, wild, known: (36 * a + b, n + 1, wild, known), "D2", 12),
+    Act("payloads", "c", (36, 36), lambda _, a, b: (36 * a + b,), "D3", 2),
+    Act("written", "w", (36, 36, 4, 4), lambda _, a, b, n, wrong: (36 * a + b, n + 1, wrong), "D2", 12),
+    Act("cycles", "y", (), lambda _: (), "D2", 2),
+    Act("values", "v", (), lambda _: (), "D2", 2),
+    Act("documents", "m", (), lambda _: (), "D2", 2),
+    Act("reload", "k", (), lambda _: (), "D7", 2),
 )
 
-MACHINE = Machine("dag", "d1", Runs, ACTS, always="pr", themes=("ptrs", "ptrs", "ptrsx", "ptxfn"), length=14)
+_THEMES = ("gcyv", "wmk", "ptrs", "ptrs", "ptrsx", "ptxfn")
+
+MACHINE = Machine("dag", "d1", Runs, ACTS, always="prgywk", themes=_THEMES, length=14)

@@ -29,6 +29,7 @@ from orch.job import CursorMove, Job, JobStatus
 from orch.schedule import Schedule
 from orch.scheduler import driver, logic, tick
 from orch.testing.clock import FakeClock
+from orch.testing.machines import schedules
 from orch.testing.machines.cron import ZONES, Oracle, changes_of, walls_of
 from orch.testing.machines.world import Act, Broken, Machine, World
 from orch.worker.logic import OUTAGE_S_MAX
@@ -484,6 +485,30 @@ class Schedulers(World):
             moment = datetime(noon.year, noon.month, noon.day, min(oracle.hours), min(oracle.minutes))  # noqa: DTZ001 -- a wall time
             if cron(moment) != oracle.on(noon):
                 raise Broken("S3", f"{text!r} {'does not fire' if oracle.on(noon) else 'fires'} on {noon:%a %Y-%m-%d}")
+        schedules.ticks(text, zone, walls, first)
+        schedules.plain_times(text, first)
+
+    # -- expressions, schedules and files by themselves; the oracles are those of `schedules` -------------------------
+
+    def pauses(self, seed: int) -> None:
+        """A schedule that was not looked after for a while: what is due?"""
+        schedules.pauses(seed, START + 997.25 * seed, lambda cron, zone, *span: Row("s", cron, zone).ticks(*span))
+
+    def written(self, seed: int, n: int, wrong: int) -> None:
+        """A file of n rows is read, `wrong` sixteenths of whose values are faulty."""
+        schedules.written(seed, n, wrong)
+
+    def grammar(self) -> None:
+        """Expressions of every kind, and what is none."""
+        schedules.grammar()
+
+    def values(self) -> None:
+        """Schedules are made of values that cannot be meant."""
+        schedules.values()
+
+    def folder(self) -> None:
+        """A folder is read that holds everything."""
+        schedules.folder()
 
     def refuse(self, text: str, names: str) -> None:
         """An expression that is none must be refused, with what is wrong with it."""
@@ -755,8 +780,15 @@ ACTS = (
         4,
     ),
     Act("refuse", "r", (len(REFUSED),), lambda _, n: REFUSED[n], "S3", 1),
+    Act("pauses", "p", (36, 36), lambda _, a, b: (36 * a + b,), "S2", 4),
+    Act("written", "i", (36, 36, 4, 4), lambda _, a, b, n, wrong: (36 * a + b, n, wrong), "S3", 8),
+    Act("grammar", "g", (), lambda _: (), "S3", 1),
+    Act("values", "v", (), lambda _: (), "S3", 1),
+    Act("folder", "k", (), lambda _: (), "S4", 1),
 )
 
 _TIME = "LWBTsClRSeowPt"
 
-MACHINE = Machine("scheduler", "s1", Schedulers, ACTS, always="LW", themes=(_TIME, _TIME, _TIME, "LWtfxr"))
+MACHINE = Machine(
+    "scheduler", "s1", Schedulers, ACTS, always="LWxpgivk", themes=("xpg", "ivk", _TIME, _TIME, _TIME, "LWtfxr")
+)

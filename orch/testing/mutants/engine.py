@@ -82,6 +82,7 @@ class Score:
     equivalent: list[tuple[Mutant, str]] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)  # declared equivalent, and killed or not there any more
     operators: Counter[str] = field(default_factory=Counter)
+    judged: list[tuple[Mutant, int | None]] = field(default_factory=list)  # with the run that killed it
     cpu_s: float = 0.0
 
     @property
@@ -111,7 +112,7 @@ class Score:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """For `--json`."""
+        """For `--json`; "each" has every mutant with the run that killed it, null if none did."""
         return {
             "target": self.target,
             "good": self.good,
@@ -121,10 +122,22 @@ class Score:
             "hung": self.hung,
             "stillborn": self.stillborn,
             "runs_to_kill": {"median": self.median, "p95": self.p95, "max": max(self.runs, default=0)},
+            "cpu_s": round(self.cpu_s, 1),
             "mutants_per_cpu_s": round(self.mutants / self.cpu_s, 1) if self.cpu_s else None,
             "equivalent": [{"mutant": mutant.key, "reason": reason} for mutant, reason in self.equivalent],
             "survivors": [{"mutant": mutant.key, "line": mutant.line} for mutant in self.survivors],
             "unused": self.unused,
+            "each": [
+                {
+                    "target": mutant.target,
+                    "function": mutant.function,
+                    "line": mutant.line,
+                    "operator": mutant.operator,
+                    "mutant": mutant.key,
+                    "runs": took,
+                }
+                for mutant, took in self.judged
+            ],
         }
 
 
@@ -155,6 +168,7 @@ def score(
         result.operators[mutant.operator] += 1
         took, hung = runs_to_kill(target, module, limit_s)
         result.hung += hung
+        result.judged.append((mutant, took))
         if took is not None:
             result.runs.append(took)
         else:

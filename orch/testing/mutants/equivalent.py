@@ -25,7 +25,7 @@ EQUIVALENT: dict[str, tuple[tuple[str, str], ...]] = {
         (r"MemoryQueue\._readable: (condition dropped|wrong field): .*entry\.ticket.*", "such a job is in no lane"),
         (r"MemoryQueue\._readable: assignment deleted: entry\.raw = None.*", "reading it again finds the same"),
         (
-            r"_is_ready: condition dropped: .* => entry\.ticket == ticket and entry\.job\.status is JobStatus\.PENDING",
+            r"_is_ready: condition dropped: .* => entry\.ticket == ticket and entry\.job\.status is PENDING",
             "a delayed job has the ticket 0, which stands in no lane",
         ),
     ),

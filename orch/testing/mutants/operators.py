@@ -188,6 +188,8 @@ def _expressions(node: ast.AST) -> Iterator[tuple[Any, int | str, ast.expr]]:
             for place, item in enumerate(value):
                 if isinstance(item, ast.expr):
                     yield value, place, item
+                if isinstance(item, ast.keyword) and item.arg in _SAFETY:
+                    continue
                 if isinstance(item, ast.expr | ast.keyword | ast.comprehension | ast.withitem):
                     yield from _expressions(item)
         elif isinstance(value, ast.expr):

@@ -11,6 +11,9 @@ from orch.testing.mutants.engine import Target
 TARGETS: dict[str, tuple[str, str]] = {
     "memory": ("orch.testing.mutants.queues", "MEMORY"),
     "sqlite": ("orch.testing.mutants.queues", "SQLITE"),
+    "schedule": ("orch.testing.mutants.machines", "SCHEDULE"),
+    "dag": ("orch.testing.mutants.machines", "DAG"),
+    "worker": ("orch.testing.mutants.workers", "WORKER"),
 }
 
 
