@@ -158,7 +158,9 @@ def _checked(value: object, what: str, depth: int, left: list[int]) -> Any:
         for key, item in value.items():
             if not isinstance(key, str):
                 raise InvalidInput(f"{what} must have text keys, got {shown(key)}")
-            copied[_checked(str.__str__(key), what, 0, left)] = _checked(item, what, depth - 1, left)
+            plain = type(key) is str and key.isascii()
+            name = key if plain else _checked(str.__str__(key), what, 0, left)
+            copied[name] = _checked(item, what, depth - 1, left)
         return copied
     if isinstance(value, list | tuple):
         return [_checked(item, what, depth - 1, left) for item in value]

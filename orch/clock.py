@@ -44,6 +44,7 @@ def _second_text(second: int) -> str:
     return (_EPOCH + timedelta(seconds=second)).isoformat()[:19]
 
 
+@lru_cache(maxsize=1024)  # a job's stamp is read when the job is made, when it is checked in and when it is stored
 def iso_to_us(text: str) -> int:
     """The instant that an aware ISO-8601 text names, in epoch microseconds.
 

@@ -130,13 +130,16 @@ class Lease:
 
 def issued_lease(job_id: str, token: int, worker_id: str, expires_us: int) -> Lease:
     """A lease of values that the queue itself made, so that they need no check; `expires_us` is epoch microseconds."""
-    lease = object.__new__(Lease)
-    put = object.__setattr__
-    put(lease, "job_id", job_id)
-    put(lease, "token", token)
-    put(lease, "worker_id", worker_id)
-    put(lease, "expires_at", expires_us / 1_000_000)
+    lease = _new(Lease)
+    _put_job_id(lease, job_id)
+    _put_token(lease, token)
+    _put_worker_id(lease, worker_id)
+    _put_expires_at(lease, expires_us / 1_000_000)
     return lease
+
+
+_new = object.__new__
+_put_job_id, _put_token, _put_worker_id, _put_expires_at = (vars(Lease)[f.name].__set__ for f in fields(Lease))
 
 
 @dataclass
@@ -201,7 +204,8 @@ class Job:
             checks.check_seconds(self.timeout_s, "timeout_s", positive=True)
         if self.lease is not None and type(self.lease) is not Lease:
             raise InvalidInput(f"lease must be a Lease or None, got {checks.shown(self.lease)}")
-        self.error = checks.cut_error(self.error)
+        if self.error is not None:
+            self.error = checks.cut_error(self.error)
         if self.result is not None:
             self.result = checks.check_object(self.result, "result")
             checks.check_size(checks.dump_json(self.result), "result", checks.RESULT_MAX)
@@ -277,10 +281,11 @@ class Job:
 
     def copy(self) -> Job:
         """A value of its own: changing it changes nothing else (Q11)."""
-        twin = object.__new__(Job)
+        twin = _new(Job)
         state = self.__dict__.copy()
-        state["params"] = checks.copy_json(state["params"]) if state["params"] else {}
-        state["extra"] = checks.copy_json(state["extra"]) if state["extra"] else {}
+        params, extra = state["params"], state["extra"]
+        state["params"] = checks.copy_json(params) if params else {}
+        state["extra"] = checks.copy_json(extra) if extra else {}
         if state["result"] is not None:
             state["result"] = checks.copy_json(state["result"])
         twin.__dict__ = state
@@ -362,7 +367,8 @@ class Report:
             raise InvalidInput(f"status must be a JobStatus, got {checks.shown(self.status)}")
         if self.status is JobStatus.RUNNING:
             raise IllegalTransition(f"job {self.job_id!r}: only a dequeue makes a job running")
-        object.__setattr__(self, "error", checks.cut_error(self.error))
+        if self.error is not None:
+            object.__setattr__(self, "error", checks.cut_error(self.error))
         if self.result is not None:
             object.__setattr__(self, "result", checks.check_object(self.result, "result"))
             checks.check_size(checks.dump_json(self.result), "result", checks.RESULT_MAX)
