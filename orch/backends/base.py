@@ -132,6 +132,8 @@ class BulkQueue(PersistentQueue):
         lease_s = self._lease_s(lease_s)
         if wait_s:
             checks.check_seconds(wait_s, "wait_s")
+        if n <= SLICE_MAX >= len(reports) and not wait_s:  # one step is all it takes
+            return self._exchange(reports, n, worker_id, lease_s)
         results: list[Job | OrchError] = []
         while len(reports) > SLICE_MAX:
             results += self._exchange(reports[:SLICE_MAX], 0, worker_id, lease_s)[0]

@@ -40,6 +40,9 @@ from orch.queue import LEASE_S, MAX_CRASHES, RECLAIM_MAX, SLICE_MAX, SWEEP_S
 
 _SLACK = 64  # stale entries that are not worth a rebuild
 
+# A name of this module is read in a third of the time that a member takes to be looked up in its enumeration.
+PENDING, RUNNING, SUCCESS, FAILED = STATES
+
 
 class _Entry:
     """One stored job and what only the queue knows of it."""
@@ -133,8 +136,8 @@ class MemoryQueue(BulkQueue):
     def __init__(self, *, lease_s: float = LEASE_S, max_crashes: int = MAX_CRASHES, clock: Clock | None = None) -> None:
         super().__init__(lease_s=lease_s, max_crashes=max_crashes, clock=clock)
         self._read_clock = process_clock if clock is None else clock
-        self._lock = threading.RLock()  # taken directly: entering a Condition is a call of Python code
-        self._news = threading.Condition(self._lock)
+        self._lock = threading.RLock()
+        self._news: threading.Condition | None = None  # of the lock; made when somebody waits for the first time
         self._entries: dict[str, _Entry] = {}
         self._seq = 0
         self._ticket = 0
@@ -160,8 +163,10 @@ class MemoryQueue(BulkQueue):
         with self._lock:
             now = to_us(self._read_clock())
             new = 0
+            entries, quarantine = self._entries, self._quarantine
             for job in jobs:
-                if job.id in self._entries or job.id in self._quarantine:
+                job_id = job.id
+                if job_id in entries or job_id in quarantine:
                     continue
                 if not new:
                     self._promote(now)
@@ -169,14 +174,13 @@ class MemoryQueue(BulkQueue):
                 self._seq += 1
                 stored = job.copy()
                 stored.lease = None
-                entry = _Entry(stored, self._seq)
-                self._entries[job.id] = entry
-                self._counts[JobStatus.PENDING] += 1
-                self._list_in(JobStatus.PENDING, entry)
-                self._all.add(entry.key, len(self._entries), self._is_known)
+                entry = entries[job_id] = _Entry(stored, self._seq)
+                self._counts[PENDING] += 1
+                self._list_in(PENDING, entry)
+                self._all.add(entry.key, len(entries), self._is_known)
                 due = None if stored.not_before is None else iso_to_us(stored.not_before)
                 self._make_pending(entry, now, due)
-            if new:
+            if new and self._news is not None:
                 self._news.notify_all()
             return new
 
@@ -231,7 +235,7 @@ class MemoryQueue(BulkQueue):
                 while len(jobs) < n and (entry := self._pop_ready()) is not None:
                     if self._readable(entry):
                         jobs.append(self._deliver(entry, worker_id, now, now + to_us(lease_s)))
-            elif self._ready:
+            elif self._news is not None and self._ready:
                 self._news.notify_all()
             return results, jobs
 
@@ -314,11 +318,11 @@ class MemoryQueue(BulkQueue):
 
     def _end_delivery(self, entry: _Entry, event: Event, now: int, delay_s: float | None = None) -> None:
         job = entry.job
-        was_ready = job.status is JobStatus.PENDING and entry.due_us is None
+        was_ready = job.status is PENDING and entry.due_us is None
         job.lease = None
         self._running.pop(job.id, None)
         self._move(entry, event)
-        if job.status is JobStatus.PENDING:
+        if job.status is PENDING:
             job.started_at = None
             if event is Event.RETRY:
                 due = now + to_us(delay_s) if delay_s else None
@@ -387,7 +391,7 @@ class MemoryQueue(BulkQueue):
             now = to_us(self._read_clock())
             entry = self._known(job_id)
             job = entry.job
-            if job.status is JobStatus.PENDING:
+            if job.status is PENDING:
                 return job.copy()
             if Event.REQUEUE not in TRANSITIONS[job.status]:
                 raise IllegalTransition(f"job {job_id!r} is {job.status.value}: only a failed job can be requeued")
@@ -398,7 +402,8 @@ class MemoryQueue(BulkQueue):
             entry.finished_us = 0
             self._move(entry, Event.REQUEUE)
             self._make_pending(entry, now, None)
-            self._news.notify_all()
+            if self._news is not None:
+                self._news.notify_all()
             return job.copy()
 
     # -- looking -------------------------------------------------------------------------------------------------
@@ -437,7 +442,7 @@ class MemoryQueue(BulkQueue):
         with self._lock:
             now = to_us(self._read_clock())
             heads = [entry.ready_us for lane in self._lanes.values() if (entry := self._head(lane)) is not None]
-            pending = self._counts[JobStatus.PENDING]
+            pending = self._counts[PENDING]
             return QueueStats(
                 counts=dict(self._counts),
                 ready=self._ready,
@@ -525,6 +530,8 @@ class MemoryQueue(BulkQueue):
             times = [heap[0][0] for heap in (self._delayed, self._leases) if heap]
             if times:
                 timeout_s = min(timeout_s, max(0.0, (min(times) - now) / 1_000_000))
+            if self._news is None:
+                self._news = threading.Condition(self._lock)
             self._news.wait(min(timeout_s, SWEEP_S))
 
     # -- records that cannot be read -----------------------------------------------------------------------------
@@ -553,7 +560,7 @@ class MemoryQueue(BulkQueue):
             del self._entries[job.id]
             self._running.pop(job.id, None)
             self._counts[job.status] -= 1
-            if entry.ticket and job.status is JobStatus.PENDING and entry.due_us is None and self._in_lane(entry):
+            if entry.ticket and job.status is PENDING and entry.due_us is None and self._in_lane(entry):
                 self._ready -= 1
             self._quarantine[job.id] = Quarantined(job.id, raw, str(error))
             return False
@@ -566,10 +573,11 @@ class MemoryQueue(BulkQueue):
     # -- the listing indexes -------------------------------------------------------------------------------------
 
     def _move(self, entry: _Entry, event: Event) -> None:
-        job = entry.job
-        after = TRANSITIONS[job.status][event]
-        self._counts[job.status] -= 1
-        self._counts[after] += 1
+        job, counts = entry.job, self._counts
+        before = job.status
+        after = TRANSITIONS[before][event]
+        counts[before] -= 1
+        counts[after] += 1
         job.status = after
         self._list_in(after, entry)
 
@@ -591,7 +599,7 @@ class MemoryQueue(BulkQueue):
 
 
 def _is_ready(entry: _Entry, ticket: int) -> bool:
-    return entry.ticket == ticket and entry.job.status is JobStatus.PENDING and entry.due_us is None
+    return entry.ticket == ticket and entry.job.status is PENDING and entry.due_us is None
 
 
 def _holds(entry: _Entry, token: int) -> bool:
