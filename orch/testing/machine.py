@@ -165,7 +165,10 @@ class Run:
         if self.notes is not None and self.notes.journal is not None:
             self.notes.journal.append(f"{op.code}{args} {_text(actual)}")
         if actual is not expected or not op.plain:
-            self.judge(op, values, expected, actual)
+            try:
+                self.judge(op, values, expected, actual)
+            finally:
+                actual = None  # an error holds this frame by its traceback: neither would go before a collection
         return True
 
     def judge(self, op: Operation, values: tuple[Any, ...], expected: Any, actual: Any) -> None:

@@ -117,6 +117,15 @@ def job_of(fields: dict[str, Any]) -> Job:
     return job
 
 
+def report_of(*values: Any) -> Report:
+    """A Report of these values, which are known to be good."""
+    report = object.__new__(Report)
+    for put, value in zip(_REPORT, values, strict=True):
+        put(report, value)
+    return report
+
+
+_REPORT = tuple(vars(Report)[name].__set__ for name in ("job_id", "status", "error", "result", "lease", "delay_s"))
 _specs: dict[tuple[int, ...], tuple[dict[str, Any], int, int | None]] = {}
 
 
@@ -271,7 +280,7 @@ def bind_exchange(
         given = run.lease(id, age)
         if given is not None:
             error, result = CONTENTS[status]
-            reports.append(Report(IDS[id], REPORTED[status], error, fresh(result), given))
+            reports.append(report_of(IDS[id], REPORTED[status], error, fresh(result), given, None))
     if not reports:
         return None
     return reports, n, WORKERS[worker], LEASES[lease], run.own_lease(LEASES[lease])
