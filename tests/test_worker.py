@@ -851,3 +851,164 @@ def test_the_heart_stops_when_the_worker_is_over():
     heart.until(Sleep)
     heart.state.over = True
     assert heart.answer() is None
+
+
+# -- what is told, and small differences ---------------------------------------------------------------------------
+
+
+def test_lines_and_events_come_in_the_order_of_the_reports():
+    hand = Hand(slots=3).begin(a_job("a", 1), a_job("b", 2), a_job("c", 3))
+    hand.look(finished(1, seconds=0.1234567), finished(2), finished(3))
+    hand.exchange()
+    assert hand.said[3:] == [f"[w] ✓ Job {name} succeeded" for name in "abc"]
+    assert [event["job_id"] for event in hand.recorded[3:]] == ["a", "b", "c"]
+    assert hand.recorded[3]["duration_seconds"] == 0.123457
+
+
+def test_jobs_that_are_lost_are_said_in_their_order_and_are_not_the_errors_of_others():
+    hand = Hand(slots=2).begin(a_job("a", 1), a_job("b", 2))
+    hand.look(finished(1), finished(2))
+    hand.exchange(results=[LeaseLost("gone"), JobNotFound("purged")])
+    assert [line.split(":")[0] for line in hand.warned] == ["[w] Lost job a", "[w] Lost job b"]
+
+
+def test_a_job_that_failed_for_good_and_was_requeued_meanwhile_is_said_to_have_failed():
+    hand = Hand().begin(a_job())
+    hand.look(finished(1, Dead("bad")))
+    hand.exchange(results=[Job("j1", "d", "t", None, JobStatus.PENDING, "2026-11-24T10:00:00Z")])
+    assert hand.said[-1] == "[w] ✗ Job j1 failed: bad"
+
+
+@pytest.mark.promise("W5")
+def test_the_length_of_an_outage_is_said():
+    hand = Hand().begin(a_job())
+    hand.look(finished(1))
+    wait = hand.answer(DOWN)
+    while not isinstance(hand.step, Exchange):
+        wait = hand.look(after=wait.until - hand.now)
+    hand.exchange(after=2.0)
+    assert hand.warned[-1] == f"[w] Queue is back after {hand.now - 100.0:.1f} s"
+
+
+@pytest.mark.promise("W5")
+def test_after_an_outage_pauses_begin_anew_and_nobody_waits_longer():
+    hand = Hand().begin(a_job("a", 1))
+    hand.look(finished(1))
+    for _ in range(8):
+        wait = hand.answer(DOWN)
+        hand.look(after=wait.until - hand.now)
+    assert hand.exchange(a_job("b", 2)) is not None
+    hand.answer()
+    hand.look(finished(2))
+    assert hand.answer(DOWN).until <= hand.now + 0.1
+
+
+@pytest.mark.promise("W3")
+def test_reports_come_together_again_after_one_was_refused():
+    hand = Hand(slots=2).begin(a_job("a", 1), a_job("b", 2))
+    hand.look(finished(1), finished(2))
+    hand.answer(InvalidInput("one is cursed"))
+    hand.look()
+    assert hand.exchange() == Claim(1, 2.0)
+    hand.answer()
+    hand.look(Claimed(()))
+    hand.exchange()
+    while isinstance(hand.step, Next):
+        hand.look(after=hand.step.until - hand.now)
+    assert hand.step == Claim(2, 2.0)
+    hand.answer()
+    hand.look(Claimed((a_job("c", 3), a_job("d", 4))))
+    hand.answer()
+    step = hand.look(finished(3), finished(4))
+    assert (len(step.reports), step.n) == (2, 2)
+
+
+@pytest.mark.promise("W7")
+def test_a_refused_batch_is_reported_one_by_one_without_claims():
+    hand = Hand(slots=2).begin(a_job("a", 1), a_job("b", 2))
+    hand.look(finished(1), finished(2))
+    hand.answer(InvalidInput("one is cursed"))
+    for name in "ab":
+        hand.look()
+        assert ([report.job_id for report in hand.step.reports], hand.step.n) == ([name], 0)
+        hand.exchange()
+        if isinstance(hand.step, Claim):
+            hand.answer()
+
+
+def test_a_burst_with_no_free_slot_asks_for_nothing():
+    hand = Hand(burst=True, poll_s=1.0)
+    hand.look()
+    hand.exchange(a_job())
+    hand.answer()
+    for _ in range(3):
+        assert isinstance(hand.look(after=2.0), Next)
+
+
+def test_a_worker_of_max_jobs_waits_for_the_rest_when_nothing_is_ready():
+    hand = Hand(max_jobs=2).begin(a_job())
+    hand.look(finished(1))
+    hand.exchange()
+    assert hand.code is None
+    assert isinstance(hand.step, Claim)
+
+
+@pytest.mark.promise("W4")
+def test_a_stopping_worker_wakes_at_the_end_of_its_grace_and_says_what_it_gives_back():
+    hand = Hand(grace_s=10.0, max_jobs=1).begin(a_job(schedule_id="s"))
+    assert hand.look(Stop("SIGTERM"), after=3.0) == Next(113.0)
+    assert hand.said[-2:] == ["[w] Shutting down...", "[w] Waiting at most 10 s for 1 running job(s)"]
+    hand.look(after=10.0)
+    hand.answer()
+    hand.exchange()
+    assert hand.said[-1] == "[w] Giving back job j1"
+    assert hand.recorded[-1]["duration_seconds"] == 13.0
+    assert (hand.code, hand.state.running, list(hand.state.blocked)) == (0, {}, [1])
+
+
+def test_a_quiet_worker_gives_back_without_a_word_about_single_jobs():
+    hand = Hand(grace_s=0.0, max_jobs=1, quiet=True).begin(a_job())
+    hand.look(Stop("SIGTERM"))
+    assert not [line for line in hand.said if "j1" in line]
+    assert "[w] Shutting down..." in hand.said
+
+
+def test_a_claim_that_is_left_behind_is_said_so():
+    hand = Hand(grace_s=1.0, wait_s=2.0)
+    hand.look()
+    hand.answer()
+    hand.look(Stop("SIGTERM"))
+    while hand.code is None:
+        hand.look(after=hand.step.until - hand.now)
+    assert hand.warned[-1].endswith("a claim under way was left behind")
+
+
+@pytest.mark.promise("W6")
+def test_a_job_over_its_time_is_said_and_its_time_counted():
+    hand = Hand().begin(a_job(timeout_s=5.0, max_retries=1))
+    hand.look(after=6.0)
+    assert hand.answer().reports[0].error == "timed out after 5 s"
+    assert hand.warned == ["[w] Job j1 timed out after 5 s"]
+    hand.exchange()
+    assert hand.recorded[-1]["duration_seconds"] == 6.0
+
+
+@pytest.mark.promise("W2")
+def test_leases_that_are_lost_together_are_said_in_their_order_with_their_times():
+    heart = Heart(a_job("a", 1), a_job("b", 2), a_job("c", 3), slots=3, lease_s=9.0)
+    step = heart.until(Extend)
+    assert heart.answer([step.leases[0], LeaseLost("x"), LeaseLost("")]) == Abandon((2, 3))
+    heart.answer()
+    assert heart.warned == [f"[w] Lost job {one}: its outcome will not be reported: {why}" for one, why in LOST]
+    assert [event["duration_seconds"] for event in heart.recorded] == [3.0, 3.0]
+    assert [event["error"] for event in heart.recorded] == ["x", "LeaseLost"]
+
+
+LOST = (("b", "x"), ("c", "LeaseLost"))
+
+
+def test_the_delay_of_a_report_is_that_of_a_retry_only():
+    hand = Hand(slots=2).begin(a_job("a", 1), a_job("b", 2))
+    step = hand.look(finished(1), finished(2, Retry("no")))
+    assert step.reports[0].delay_s is None
+    assert step.reports[1].delay_s is not None

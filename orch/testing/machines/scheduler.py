@@ -200,6 +200,17 @@ def _near_change(zone: str, season: str) -> list[tuple[int, int]]:
     return walls_of(ZoneInfo(zone), changes[-1] - 900, changes[-1] + 900, every=15)
 
 
+@lru_cache(maxsize=2048)
+def _oracle(text: str) -> Oracle:
+    return Oracle(text)
+
+
+@lru_cache(maxsize=2048)
+def _ticks_near_change(text: str, zone: str, season: str) -> list[int]:
+    """The ticks in that time, by the oracle."""
+    return _oracle(text).ticks(_near_change(zone, season))
+
+
 class Store(MemoryQueue):
     """The store, which notes down what was new, and does not answer when it is told not to."""
 
@@ -463,7 +474,7 @@ class Schedulers(World):
 
     def expression(self, text: str, zone: str, season: str) -> None:
         """Ticks around a change of the clocks of a zone, and forty days."""
-        oracle = Oracle(text)
+        oracle = _oracle(text)
         try:
             cron = shipped.parse_cron(text)
         except InvalidInput as error:
@@ -472,7 +483,7 @@ class Schedulers(World):
             raise Broken("S3", f"{text!r} was refused: {error}") from None
         walls = _near_change(zone, season)
         first, last = walls[0][0], walls[-1][0]
-        due = oracle.ticks(walls)
+        due = _ticks_near_change(text, zone, season)
         found = list(cron.between(ZoneInfo(zone), first - 1, last))
         if found != due:
             wrong = min(set(found) ^ set(due))
@@ -485,8 +496,8 @@ class Schedulers(World):
             moment = datetime(noon.year, noon.month, noon.day, min(oracle.hours), min(oracle.minutes))  # noqa: DTZ001 -- a wall time
             if cron(moment) != oracle.on(noon):
                 raise Broken("S3", f"{text!r} {'does not fire' if oracle.on(noon) else 'fires'} on {noon:%a %Y-%m-%d}")
-        schedules.ticks(text, zone, walls, first)
-        schedules.plain_times(text, first)
+        schedules.ticks(text, zone, due, (first, last))
+        schedules.plain_times(text, oracle, first)
 
     # -- expressions, schedules and files by themselves; the oracles are those of `schedules` -------------------------
 

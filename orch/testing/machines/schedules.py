@@ -44,22 +44,21 @@ class _NoZone(tzinfo):
 # -- expressions -------------------------------------------------------------------------------------------------------
 
 
-def ticks(text: str, zone: str, walls: Sequence[tuple[int, int]], seed: int) -> None:
-    """The ticks of a span are those of the oracle, however they are asked for."""
+def ticks(text: str, zone: str, due: Sequence[int], span: tuple[int, int]) -> None:
+    """The ticks of a span are those of the oracle, which are `due`, however they are asked for."""
     cron = shipped.parse_cron(text)
     there = ZoneInfo(zone)
-    due = Oracle(text).ticks(walls)
-    first, last = walls[0][0], walls[-1][0]
-    rng = random.Random(seed)
+    first, last = span
+    rng = random.Random(first)
     edges = [rng.choice(due) for _ in range(4)] if due else []
     places = [rng.randint(first, last) for _ in range(4)] + edges
     for after, until in zip(places, [*places[1:], last], strict=True):
         low, high = min(after, until), max(after, until)
-        span = due[bisect_right(due, low) : bisect_right(due, high)]
+        between = list(due[bisect_right(due, low) : bisect_right(due, high)])
         n = rng.randrange(6)
-        if list(cron.between(there, low, high)) != span:
+        if list(cron.between(there, low, high)) != between:
             raise Broken("S3", f"{text!r} in {zone} does not fire as it must in ({low}, {high}]")
-        if cron.latest(there, low, high, n) != (span[-n:] if n else []):
+        if cron.latest(there, low, high, n) != (between[-n:] if n else []):
             raise Broken("S3", f"the last {n} ticks of {text!r} in {zone} in ({low}, {high}] are others")
         later = due[bisect_right(due, after) :]
         if later and cron.next(there, after) != later[0]:
@@ -71,7 +70,7 @@ def ticks(text: str, zone: str, walls: Sequence[tuple[int, int]], seed: int) -> 
             raise Broken("S3", f"{text!r} in {zone} does not say whether it fires at {moment}")
     for after in places[:2]:
         told = list(islice(shipped.upcoming(_of(text, zone), _EPOCH + timedelta(minutes=after)), 3))
-        later = due[bisect_right(due, after) :][:3]
+        later = list(due[bisect_right(due, after) :][:3])
         if [(moment - _EPOCH) // timedelta(minutes=1) for moment in told][: len(later)] != later:
             raise Broken("S2", f"upcoming are {told} of {text!r} in {zone} after {after}")
 
@@ -80,9 +79,9 @@ def _of(text: str, zone: str = "UTC") -> Schedule:
     return Schedule("s", text, "d", timezone=zone)
 
 
-def plain_times(text: str, seed: int) -> None:
+def plain_times(text: str, oracle: Oracle, seed: int) -> None:
     """A time without a zone is a wall time: all its fields count."""
-    cron, oracle = shipped.parse_cron(text), Oracle(text)
+    cron = shipped.parse_cron(text)
     rng = random.Random(seed)
     hours, minutes = sorted(oracle.hours), sorted(oracle.minutes)
     day = datetime(2026, 1, 1) + timedelta(days=rng.randrange(400))  # noqa: DTZ001 -- a wall time

@@ -105,7 +105,15 @@ def _nothing(_: dict[str, Any]) -> None:
 
 
 _OUT: tuple[tuple[str, str], ...] = ()
-_LEFT: tuple[tuple[str, str], ...] = ()
+_LEFT: tuple[tuple[str, str], ...] = (
+    (
+        r"^self\.(now|outages|stop_at|claim_end|claim_at|report_at) = 0",
+        "a first value: set before it is read, or any time before the first look",
+    ),
+    (r"^self\.(report_at|claim_at) = self\.claim_at = 0|^self\.claim_at = 0\.0", "the past stands for at once"),
+    (r"^seconds = self\.now - \(self\.outage", "how long an outage was, in a message: tests/test_worker.py"),
+    (r"^self\.outages = min", "when 2 ** n stops to grow, far over the cap"),
+)
 
 
 def _mutants() -> Iterator[Mutant]:
