@@ -236,8 +236,9 @@ def test_a_right_queue_passes_what_chance_seldom_reaches(backend, tmp_path):
     store = FileStore(sqlite, tmp_path) if backend == "sqlite" else memory_of_edges
     for check in (edges.edges, edges.lists, edges.waits):
         check(store(FakeClock()))
-    clock = FakeClock()
-    edges.purges(clock, store(clock))
+    for check in (edges.purges, edges.reclaims, edges.lanes):
+        clock = FakeClock()
+        check(clock, store(clock))
 
 
 def memory_of_edges(clock):

@@ -146,8 +146,10 @@ def grammar() -> None:
             raise Broken("S3", f"{text!r} is not taken for what is fixed")
     for text in _FINE:
         shipped.parse_cron(text)
-    for _ in range(3):
+    for again in range(3):
         for text, says in _NO_EXPRESSION:
+            if again and says.startswith("such"):  # many days are looked at
+                continue
             try:
                 shipped.parse_cron(text)
             except InvalidInput as error:
@@ -227,7 +229,7 @@ _DEFAULTS: dict[str, Any] = {
 def values() -> None:
     """Schedules refuse what cannot be meant, by its name; rows are what they were made of; jobs have what they need."""
     for name, value in _BAD:
-        for _ in range(3):
+        for _ in range(1 if isinstance(value, dict) else 3):
             says = "Invalid cron" if name == "cron" and isinstance(value, str) and value else name
             promise = "S4" if name == "enabled" else "S3"
             _refuses(InvalidInput, partial(Schedule, **{**PLAIN, name: value}), says, promise=promise)

@@ -10,7 +10,7 @@ from contextlib import closing
 from typing import Any
 
 from orch import checks
-from orch.errors import InvalidInput
+from orch.errors import InvalidInput, UnreadableRecord
 from orch.job import STATES, CursorMove, Job, JobStatus, Lease, WorkerInfo
 from orch.queue import PersistentQueue
 from orch.testing.clock import FakeClock
@@ -123,6 +123,7 @@ def edges(queue: PersistentQueue) -> None:
         lease = taken.lease
         most = checks.PROGRESS_TOTAL_MAX // checks.PROGRESS_MAX
         text = "x" * (checks.PROGRESS_MAX - 2)  # its quotes count
+        queue.record_progress(lease, "t0", 1)  # what comes in its place is counted, this is not
         for n in (*range(most), 0):
             queue.record_progress(lease, f"t{n}", text)
         _refused(lambda: queue.record_progress(lease, "more", 1), str(checks.PROGRESS_TOTAL_MAX))
@@ -147,6 +148,8 @@ def purges(clock: FakeClock, queue: PersistentQueue) -> None:
             "counted": {"attempts": 3},
             "failed": {"failures": 2, "max_retries": 5},
             "lost": {"crashes": 1},
+            "told": {"error": "an earlier error"},
+            "gave": {"result": {"n": 1}},
             "more": {"extra": {"k": [1]}},
             "late": {},
             "kept": {},
@@ -169,7 +172,7 @@ def purges(clock: FakeClock, queue: PersistentQueue) -> None:
                     name, JobStatus.FAILED if n % 3 else JobStatus.SUCCESS, result=result, lease=taken.lease
                 )
             clock.advance(1.0 if name != "more" else 3600.0)
-        assert queue.purge(1.0) == 6, "purged"
+        assert queue.purge(1.0) == 8, "purged"
         assert queue.purge(1.0) == 0, "purged twice"
         clock.advance(3598.0)
         assert queue.purge(1.0) == 0, "an hour old is not older than an hour"
@@ -186,6 +189,62 @@ def purges(clock: FakeClock, queue: PersistentQueue) -> None:
             again = Job(name, "d.yaml", "t", None, JobStatus.PENDING, "2027-01-15T08:00:00Z")
             assert queue.enqueue(again) == (name != "kept"), "an id that was purged is new"
             assert bool(queue.progress(name)) == (name == "kept"), "old progress"
+
+
+def reclaims(clock: FakeClock, queue: PersistentQueue) -> None:
+    """A hundred leases that ended are taken back at a time, those that cannot be read besides, each with its reason."""
+    with closing(queue):
+        now = "2027-01-15T08:00:00Z"
+        queue.enqueue_many([Job(f"{n:03}", "d", "t", None, JobStatus.PENDING, now) for n in range(120)])
+        assert len(queue.dequeue_many(120, "w1")) == 120
+        raw = {"003": b"{", "005": b"[]"}
+        for name, data in raw.items():
+            queue.plant_record(name, data)  # type: ignore[attr-defined]  # our backends have it
+        clock.advance(LEASE_S + 1)
+        taken = queue.dequeue("w1")
+        assert taken is not None
+        assert (taken.id, queue.count(JobStatus.RUNNING)) == ("000", 19), "leases taken back"
+        found = {record.job_id: record.reason for record in queue.quarantined()}
+        assert list(found) == list(raw), "what cannot be read"
+        for name, reason in found.items():
+            for ask in (queue.get_job, queue.requeue):
+                try:
+                    ask(name)
+                except UnreadableRecord as error:
+                    told = str(error)
+                else:
+                    raise AssertionError("what cannot be read was read")
+                assert reason in told, "the reason of another"
+
+
+def lanes(clock: FakeClock, queue: PersistentQueue) -> None:
+    """Jobs of several priorities, some delayed, some with a past, come in one call, and the oldest of all is told."""
+    with closing(queue):
+        now = "2027-01-15T08:00:00+00:00"
+
+        def job(name: str, priority: int, **more: Any) -> Job:
+            return Job(name, "d", "t", None, JobStatus.PENDING, now, priority=priority, **more)
+
+        queue.enqueue(job("middle", 3))
+        clock.advance(5.0)
+        later = "2027-01-15T08:01:00+00:00"
+        queue.enqueue_many(
+            [
+                *(
+                    job("high", 5, attempts=1),
+                    job("delayed", 9, attempts=2, not_before=later),
+                    job("low", 1, attempts=3),
+                ),
+                *(job("delayed2", 9, attempts=4, not_before=later), job("higher", 7, failures=1, max_retries=3)),
+            ]
+        )
+        attempts = {one.id: one.attempts for one in queue.list_jobs()}
+        assert attempts == {"middle": 0, "high": 1, "delayed": 2, "low": 3, "delayed2": 4, "higher": 0}, "attempts"
+        assert queue.stats().oldest_ready_age_s == 5.0, "the oldest job that is ready"
+        assert (queue.stats().ready, queue.stats().delayed) == (4, 2), "ready and delayed"
+        clock.advance(60.0)
+        ids = [one.id for one in queue.dequeue_many(9, "w1")]
+        assert ids == ["delayed", "delayed2", "higher", "high", "middle", "low"], "the order of a bulk"
 
 
 def waits(queue: PersistentQueue) -> None:
