@@ -6,7 +6,7 @@ same steps in another order do. Knows nothing of what the steps are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from typing import TypeVar
 
@@ -79,15 +79,13 @@ def drop_pairs(now: Callable[[], Steps[K]], try_: Callable[[Steps[K]], bool]) ->
 
 def _try_short(now: Callable[[], Steps[K]], try_: Callable[[Steps[K]], bool]) -> None:
     """Shorter lists of these same steps, in another order or number: all of up to SHORT steps, if they are few."""
-    own = list(dict.fromkeys(now()))
-    tries = TRIES_MAX
-    for length in range(1, min(SHORT + 1, len(now()))):
-        tries -= len(own) ** length
-        if tries < 0:
+    steps = now()
+    own, tries, longest = len(dict.fromkeys(steps)), TRIES_MAX, 0
+    while longest < SHORT and (tries := tries - own ** (longest + 1)) >= 0:
+        longest += 1
+    for candidate in shorter(steps, longest):
+        if try_(candidate):
             return
-        for steps in product(own, repeat=length):
-            if try_(list(steps)):
-                return
 
 
 def lower(now: Callable[[], Steps[K]], try_: Callable[[Steps[K]], bool]) -> None:
@@ -105,3 +103,19 @@ def lower(now: Callable[[], Steps[K]], try_: Callable[[Steps[K]], bool]) -> None
                 if try_([*steps[:place], (kind, (*args[:which], low, *args[which + 1 :])), *steps[place + 1 :]]):
                     break
         place += 1
+
+
+def neighbours(steps: Steps[K]) -> Iterator[Steps[K]]:
+    """The steps without one of them, and with one argument lower: if none of these fails, they are 1-minimal."""
+    for n, (kind, args) in enumerate(steps):
+        yield steps[:n] + steps[n + 1 :]
+        for which, arg in enumerate(args):
+            for low in range(arg):
+                yield [*steps[:n], (kind, (*args[:which], low, *args[which + 1 :])), *steps[n + 1 :]]
+
+
+def shorter(steps: Steps[K], longest: int) -> Iterator[Steps[K]]:
+    """All lists of these same steps that are shorter, up to `longest` steps; the shortest first."""
+    own = list(dict.fromkeys(steps))
+    for length in range(1, min(longest + 1, len(steps))):
+        yield from map(list, product(own, repeat=length))
