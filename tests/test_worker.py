@@ -370,7 +370,7 @@ def test_pauses_grow_during_an_outage():
         wait = hand.answer(DOWN)
         pauses.append(wait.until - hand.now)
         hand.look(after=pauses[-1])
-    assert pauses[0] <= 0.1
+    assert all(0.05 * 2**n <= pause <= 0.1 * 2**n for n, pause in enumerate(pauses[:6]))
     assert OUTAGE_S_MAX / 2 <= pauses[-1] <= OUTAGE_S_MAX
     assert len(set(pauses)) == len(pauses)
 
@@ -1012,3 +1012,56 @@ def test_the_delay_of_a_report_is_that_of_a_retry_only():
     step = hand.look(finished(1), finished(2, Retry("no")))
     assert step.reports[0].delay_s is None
     assert step.reports[1].delay_s is not None
+
+
+@pytest.mark.promise("W5")
+def test_a_burst_whose_question_is_refused_waits_and_asks_again():
+    hand = Hand(burst=True)
+    hand.look()
+    assert isinstance(hand.answer(InvalidInput("no such queue")), Next)
+    assert "no such queue" in hand.warned[0]
+    assert hand.look(after=1.0) == Exchange((), 1)
+
+
+@pytest.mark.promise("W3")
+def test_reports_that_could_not_be_written_are_all_kept_in_their_order():
+    hand = Hand(slots=4).begin(*(a_job(name, n) for n, name in enumerate("abcd", 1)))
+    step = hand.look(*(finished(n) for n in range(1, 5)))
+    hand.exchange(results=[DOWN] * 4)
+    assert [kept.report for kept in hand.state.unreported] == list(step.reports)
+    assert hand.state.done == 0
+
+
+@pytest.mark.promise("W4")
+def test_every_run_that_is_given_back_is_given_up():
+    hand = Hand(slots=3, max_jobs=3, grace_s=0.0).begin(*(a_job(name, n) for n, name in enumerate("abc", 1)))
+    assert hand.look(Stop("SIGTERM")) == Abandon((1, 2, 3))
+    hand.answer()
+    assert (hand.state.running, list(hand.state.blocked)) == ({}, [1, 2, 3])
+
+
+def test_a_worker_of_max_jobs_waits_for_its_blocked_slot():
+    hand = Hand(max_jobs=2).begin(a_job(timeout_s=1.0))
+    hand.look(after=1.0)
+    hand.answer()
+    hand.exchange()
+    assert (hand.code, hand.step) == (None, Next(None))
+    assert isinstance(hand.look(finished(1)), Claim)
+
+
+@pytest.mark.promise("W8")
+def test_beats_are_as_rare_as_they_need_to_be():
+    heart = Heart(a_job(), lease_s=3.0)
+    times = []
+    for _ in range(4):
+        heart.until(Announce)
+        times.append(heart.now)
+        heart.answer()
+    assert times == [100.0, 102.0, 104.0, 106.0]
+
+
+def test_what_failed_and_what_became_of_it_is_counted():
+    hand = Hand(slots=3).begin(a_job("a", 1, max_retries=1), a_job("b", 2), a_job("c", 3))
+    hand.look(finished(1, Retry("x")), finished(2, Dead("y")), finished(3))
+    hand.exchange()
+    assert (hand.state.done, hand.state.failed, hand.state.dead, hand.state.claimed) == (1, 2, 1, 3)

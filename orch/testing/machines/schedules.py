@@ -13,7 +13,7 @@ import tempfile
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
-from functools import partial
+from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ def ticks(text: str, zone: str, due: Sequence[int], span: tuple[int, int]) -> No
     there = ZoneInfo(zone)
     first, last = span
     rng = random.Random(first)
-    edges = [rng.choice(due) for _ in range(4)] if due else []
+    edges = [rng.choice(due) + n for n in (0, 0, -1, 1, 0)] if due else []
     places = [rng.randint(first, last) for _ in range(4)] + edges
     for after, until in zip(places, [*places[1:], last], strict=True):
         low, high = min(after, until), max(after, until)
@@ -117,7 +117,7 @@ _NO_EXPRESSION: tuple[tuple[Any, str], ...] = (
     *((f"* * {text} * *", "(day-of-month ") for text in ("0", "32", "L/2", "W", "LL")),
     *((f"* * * {text} *", "(month ") for text in ("0", "13", "JUNE", "dec-jan")),
     *((f"* * * * {text}", "(day-of-week ") for text in ("8", "L", "MON#6", "MON#0", "FRI-MON", "\u017fun")),
-    *((f"0 0 {text} *", "such date ever comes") for text in ("31 2", "30,31 FEB", "30 2")),
+    *((f"0 0 {text} *", "such date ever comes") for text in ("31 2", "30,31 FEB", "30 2", "31 4,6")),
     *(("0 0 LW * */7", "such date ever comes"), (f"{'9' * 50} * * * *", "(minute ")),
     *((None, ""), (5, ""), (b"* * * * *", ""), ("*\0 * * * *", ""), ("* " * 200, ""), ("*\u00a0* * * *", "")),
 )
@@ -132,6 +132,27 @@ _SAID = (
     ("1-70/5 * * * *", "0 to 59"),
     ("x * * * *", "expected *,"),
 )
+
+
+#: Days on which wall times are skipped or repeated over midnight, or a whole day is.
+_CHANGES = tuple(
+    (text, name, day)
+    for text in ("0 0 * * *", "0 0,1,2 * * *", "30 0,1,23 * * *", "59 23 * * *", "0 */6 * * *", "0 12 30 12 *")
+    for name, day in (
+        ("Pacific/Apia", "2011-12-30"),
+        ("America/Santiago", "2026-04-05"),
+        ("America/Santiago", "2026-09-06"),
+        ("Africa/Cairo", "2026-04-24"),
+        ("Africa/Cairo", "2026-10-30"),
+        ("Europe/London", "2026-03-29"),
+    )
+)
+
+
+@lru_cache(maxsize=64)
+def _due_near(text: str, name: str, noon: int) -> list[int]:
+    """The ticks of two days before and after, by the oracle."""
+    return Oracle(text).ticks(walls_of(ZoneInfo(name), noon - 3000, noon + 3000, every=15))
 
 
 def grammar() -> None:
@@ -166,6 +187,14 @@ def grammar() -> None:
         except InvalidInput as error:
             if says not in str(error):
                 raise Broken("S3", f"the refusal of {text!r} does not say {says!r}: {error}") from None
+    for text, name, day_ in _CHANGES:
+        zone, noon = ZoneInfo(name), (datetime.fromisoformat(f"{day_}T12:00+00:00") - _EPOCH) // timedelta(minutes=1)
+        due = _due_near(text, name, noon)
+        ticks(text, name, due, (noon - 3000, noon + 3000))
+        cron = shipped.parse_cron(text)
+        for n in range(1, len(due)):
+            if cron.latest(zone, noon - 3001, noon + 3000, n) != due[-n:]:
+                raise Broken("S3", f"the last {n} ticks of {text!r} in {name} around {day_} are others")
     day = 1440
     begin = (datetime(9999, 12, 20, tzinfo=UTC) - _EPOCH) // timedelta(minutes=1)
     every = shipped.parse_cron("0 0 * * *")
@@ -250,6 +279,12 @@ def values() -> None:
     words = ("dag: missing", "id must be text", "minute '61'", "unknown key 'retries'", "'max_retries'", "enabled must")
     for row in (faulty, {**faulty, "tenant": "", "zone": 1}):
         _refuses(ScheduleError, partial(shipped.schedule_of, row), *words)
+    try:
+        shipped.schedule_of({"id": 5, "cron": 5, "zone": 1, "dag": 5})
+    except ScheduleError as error:
+        told = str(error).split("; ")
+    if [text.partition(" ")[0] for text in told] != ["id", "cron", "unknown", "dag"]:
+        raise Broken("S3", f"the faults of a row are told in the order {told}")
     for no_row in ("x", None, 5, [1]):
         _refuses(ScheduleError, partial(shipped.schedule_of, no_row), "must be a mapping")
     _refuses(ScheduleError, lambda: shipped.schedule_of({}), "id: missing", "cron: missing", "dag: missing")
@@ -287,7 +322,8 @@ def pauses(seed: int, now: float, ticks_of: Callable[[str, str, int, int], list[
     rng = random.Random(seed)
     cron, zone = rng.choice((("* * * * *", "UTC"), ("*/7 * * * *", "Europe/London"), ("0 * * * *", "UTC")))
     misfire, grace_s = rng.choice(("once", "all", "skip")), rng.choice((0.0, 60.0, 59.5, 120.0, 3600.0, 90_000.0))
-    now += rng.choice((0.0, 0.000001, 30.0, 59.999999))
+    now = now // 60 * 60 if rng.random() < 0.5 else now
+    now += rng.choice((0.0, 0.0, 0.000001, 30.0, 59.999999))
     minute = int(now // 60)
     gap = rng.choice((None, 0, 1, 2, 3, 61, 1500, -1))
     paused = Schedule("s", cron, "d", timezone=zone, misfire=shipped.Misfire(misfire), misfire_grace_s=grace_s)
@@ -339,7 +375,13 @@ _OPTIONS: dict[str, tuple[Option, ...]] = {
         ("no", "", False),
         *((text, "enabled", None) for text in ("'false'", "~", "1")),
     ),
-    "max_retries": ((None, "", 0), ("2", "", 2), ("'2'", "max_retries", None), ("~", "max_retries", None)),
+    "max_retries": (
+        (None, "", 0),
+        ("2", "", 2),
+        ("'2'", "max_retries", None),
+        ("~", "max_retries", None),
+        ("2026-01-01", "max_retries", None),
+    ),
     "timezone": ((None, "", "UTC"), ("Europe/London", "", "Europe/London"), ("Europe", "timezone", None)),
     "params": (
         (None, "", {}),
@@ -424,8 +466,9 @@ def folder() -> None:
         (root / "f.yaml").mkdir()
         (root / "j.yaml").write_bytes(b"x" * (shipped.SIZE_MAX + 1))
         (root / "k.yaml").write_text(good.format("k1"))
-        for _ in range(3):
-            schedules, faults = shipped.check_schedules(name if _ else root)
+        for again in range(3):
+            shipped.check_schedules(root)
+            schedules, faults = shipped.check_schedules(name if again else root)
             read = [(schedule.id, schedule.file, schedule.line) for schedule in schedules]
             due = [("b1", "a", 1), ("a1", "a", 4), ("b2", "b", 5), ("e1", "e", 1), ("i1", "i", 1), ("i2", "i", 2)]
             due += [("k1", "k", 1)]
@@ -443,6 +486,8 @@ def folder() -> None:
                     raise Broken("S4", f"a fault is told without {word!r}: {fault}")
             if told[0][2:] != (1, "id") or told[1][2:] != (1, "") or told[3][2:] != (1, ""):
                 raise Broken("S4", f"of a folder these faults were told: {told}")
+            if "at most" not in faults[5].message:
+                raise Broken("S4", f"a file that is too large is told as {faults[5]}")
             if "quotes" in faults[4].message:
                 raise Broken("S4", f"a fault is told with a hint that does not fit: {faults[4]}")
             with contextlib.redirect_stdout(io.StringIO()) as said:

@@ -71,7 +71,9 @@ _DAG_LEFT = (
 )
 _SCHEDULE_LEFT = (
     (r"datetime\(2000, 1, 1\)", "any day would do: only the fields are used"),
-    (r"_SEARCH|28 \* 366", "how far a search goes that finds nothing: cost only"),
+    (r"_SEARCH|28 \* 366|^first = date", "how far a search goes that finds nothing: cost only"),
+    (r"^if end - start == _DAY|^if base >= high|\* _DAY > until", "a way that is only faster"),
+    (r"'1' if j == 2", "any expression would do: one field of it is used"),
 )
 
 
