@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 
 from orch.lab.charts.score import operation_map
 from orch.lab.charts.witness import Span, Step, space_time, trace_picture
@@ -20,10 +21,11 @@ _STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "orch"}  # texts stay tex
 
 
 def svg(ax: Any) -> str:
-    """The figure of an axis as an SVG element."""
+    """The figure of an axis as an SVG element; the figure is closed, so that a notebook does not show it once more."""
     out = io.StringIO()
     with mpl.rc_context(_STYLE):
         ax.figure.savefig(out, format="svg", metadata={"Date": None})
+    plt.close(ax.figure)
     text = out.getvalue()
     return text[text.index("<svg") :]
 

@@ -33,7 +33,7 @@ class Verified:
     driver: str
     traces: int
     steps: int
-    coverage: str
+    coverage: str = field(repr=False)
     never_reached: tuple[str, ...]
     skipped: dict[str, str] = field(default_factory=dict)
     level: str = "L4"
@@ -48,7 +48,8 @@ class Verified:
     def _repr_html_(self) -> str:
         from html import escape  # only notebooks pay for it
 
-        text = f"<p>{escape(self._said())}</p><pre>{escape(skipped_text(self.skipped))}</pre>"
+        skipped = escape(skipped_text(self.skipped))
+        text = f'<p>{escape(self._said())}</p><pre style="font-family:monospace">{skipped}</pre>'
         try:
             from orch.lab.pictures import picture_of_coverage
         except ModuleNotFoundError:  # without the chart library there is the table

@@ -56,6 +56,9 @@ class ContractViolation(AssertionError):
     def __str__(self) -> str:
         return self.report or f"{self.promise} {self.sentence}\n\n{self.message}\n\n{self.program}"
 
+    def __repr__(self) -> str:
+        return f"ContractViolation({self.promise}: {self.message})"
+
     def _repr_html_(self) -> str:
         from html import escape  # only notebooks pay for it
 
@@ -68,7 +71,8 @@ class ContractViolation(AssertionError):
             picture = picture_of_story(self.story)
         return (
             f"<p><b>{self.promise}</b> {escape(self.sentence)}</p>{picture}"
-            f"<pre>{escape(self.program)}</pre><p>Replay: <code>{escape(self.trace.token)}</code></p>"
+            f'<pre style="font-family:monospace">{escape(self.program)}</pre>'
+            f"<p>Replay: <code>{escape(self.trace.token)}</code></p>"
         )
 
 

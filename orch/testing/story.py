@@ -83,6 +83,16 @@ def story_of(machine: QueueMachine, store: Store, steps: Sequence[Step], violati
     )
 
 
+def _answers(name: str, violation: Violation) -> tuple[str, str]:
+    """What was expected and what came, as texts; empty where the sentence says it better."""
+    expected, actual = violation.expected, violation.actual
+    if name == "clients meet":  # one of several, each with the queue as it is then
+        expected = [answers for _, answers, _ in expected]
+    elif name in ("client dies", "store away", "store full", "look", "open again"):
+        return "", ""
+    return _cut(shown(expected)), _cut(shown(actual))
+
+
 def _as_it_should(run: Run, op: Operation, values: tuple[object, ...], expected: object, actual: object) -> bool:
     try:
         run.judge(op, values, expected, actual)

@@ -51,9 +51,9 @@ class Span(NamedTuple):
 def trace_picture(
     steps: Sequence[Step], *, expected: str = "", actual: str = "", title: str = "", ax: Any = None
 ) -> Any:
-    """A lane for each job, coloured and named by its state after each step; the last step broke the promise.
+    """A lane for each job, coloured and named by its state after each step. Returns the axis.
 
-    Returns the axis.
+    With a title or answers, the last step broke the promise.
     """
     jobs = list(dict.fromkeys(job for step in steps for job, _, _ in step.jobs)) or [""]
     below = [text for text in (expected and f"should have been: {expected}", actual and f"was: {actual}") if text]
@@ -63,14 +63,14 @@ def trace_picture(
     before: dict[str, tuple[str, str]] = {}
     clock: float | None = None
     for row, step in enumerate(steps):
-        last = row == len(steps) - 1
+        last = row == len(steps) - 1 and bool(title or below)
         if step.at_s != clock:
             clock = step.at_s
             ax.text(-0.95, row, f"{clock:g} s", ha="right", va="center", fontsize=8, color=GREY)
-        _numbered(ax, row, step.number, step.text, len(jobs), wrong=last and bool(below))
+        _numbered(ax, row, step.number, step.text, len(jobs), wrong=last)
         for job, state, holder in step.jobs:
             place = jobs.index(job)
-            should_be = last and bool(below)  # what it is instead, the text says
+            should_be = last  # what it is instead, the texts say
             ax.add_patch(_bar(place, row - 0.5, 1.0, _COLOURS.get(state, GREY), hatch="///" if should_be else ""))
             if should_be or before.get(job) != (state, holder):
                 said = f"{state} ({holder})" if holder else state
