@@ -144,6 +144,50 @@ def test_a_seed_gives_one_run():
     assert first.lanes != other.lanes
 
 
+CALM_RUNS = {
+    "short jobs": {"workers": Workers(4), "load": Poisson(2.8), "service": Exponential(1.0), "jobs": 300},
+    "long jobs": {"workers": Workers(4), "load": Poisson(0.05), "service": Exponential(60.0), "jobs": 60},
+    "slots": {"workers": Workers(3, slots=2), "load": Poisson(0.4), "service": Exponential(10.0), "jobs": 100},
+    "nothing": {"workers": 3, "load": Trace(()), "service": 1.0, "seconds": 30.5},
+    "failures": {
+        "workers": [Workers(2), Workers(2, slowness=3.0, name="slow")],
+        "load": Load(arrivals=Poisson(0.3), service=Lognormal(5.0), fails=0.3, max_retries=3, timeout_s=8.0),
+        "jobs": 100,
+        "lease_s": 5.0,
+    },
+}
+
+
+@pytest.mark.parametrize("name", CALM_RUNS)
+def test_silence_that_passes_in_one_step_changes_nothing(name, monkeypatch):
+    from orch.simulator import fleet
+
+    calm = simulate(**CALM_RUNS[name])
+    monkeypatch.setattr(fleet, "_is_calm", lambda *_: False)
+    step_by_step = simulate(**CALM_RUNS[name])
+    assert calm.lanes == step_by_step.lanes
+    assert calm.depth == step_by_step.depth
+    assert calm.to_dict() == step_by_step.to_dict()
+
+
+def test_what_a_worker_tells_after_a_silence_was_so_at_that_time(monkeypatch):
+    from orch.simulator import fleet
+    from orch.simulator.world import EPOCH
+
+    told = []
+
+    class Listening(fleet.MemoryQueue):
+        def announce(self, info):
+            told.append((self._read_clock() - EPOCH, info.id, info.done))
+            super().announce(info)
+
+    monkeypatch.setattr(fleet, "MemoryQueue", Listening)
+    result = simulate(2, Poisson(0.5), Exponential(2.0), jobs=60)
+    assert len(told) > 60
+    for at, worker, done in told:
+        assert done == sum(lane.worker == worker and lane.end < at for lane in result.lanes)
+
+
 def test_another_number_of_workers_meets_the_same_jobs():
     few, many = (simulate(n, Poisson(3.0), Exponential(0.2), jobs=50, seed=4) for n in (1, 5))
     assert [job.arrived for job in few.jobs] == [job.arrived for job in many.jobs]

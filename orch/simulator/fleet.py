@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orch import MemoryQueue, checks
@@ -153,12 +153,23 @@ def simulate(
     made = make_queue or (lambda clock: MemoryQueue(lease_s=lease_s, max_crashes=max_crashes, clock=clock))
     with little_garbage():
         run = _Run(made, lease_s, max_crashes, seed, faults, loads, jobs, seconds, history)
+        run.world.calm = make_queue is None and not history and not schedules and _is_calm(fleets, loads, faults)
         for fleet in fleets:
             run.hire(fleet)
         run.strike()
         for number in range(schedulers if schedules else 0):
             Timekeeper(run.world, f"scheduler-{number}", schedules)
         return run.play(sum(fleet.count * fleet.slots for fleet in fleets))
+
+
+def _is_calm(fleets: Sequence[Workers], loads: Sequence[Load], faults: Faults) -> bool:
+    """Does nothing go wrong, and does everybody wait equally long?"""
+    return (
+        replace(faults, restart_s=CALM.restart_s, pause_s=CALM.pause_s) == CALM
+        and not any(load.poison for load in loads)
+        and len({fleet.wait_s for fleet in fleets}) == 1
+        and all(distribution(fleet.latency_s).mean == 0 and fleet.stop_at_s is None for fleet in fleets)
+    )
 
 
 def _loads(load: Arrivals | Load | Sequence[Load], service: Time | None) -> list[Load]:
@@ -334,6 +345,10 @@ class _Run:
             if not self.open and not self.sources and not self.world.to_come and self.world.now >= self.schedules_end:
                 self.world.over = True
 
+    def _nothing_left(self) -> None:
+        if not self.open and not self.sources and not self.world.to_come:
+            self.world.over = True
+
     schedules_end = 0.0
 
     # -- workers and faults ----------------------------------------------------------------------------------------
@@ -414,7 +429,10 @@ class _Run:
         world = self.world
         if self.until < math.inf:
             self.schedules_end = self.until
-        world.watch_for_the_end(self.schedules_end)
+        if world.calm:  # the last report ends it, unless nothing is left by then
+            world.at(math.ceil(self.schedules_end), self._nothing_left)
+        else:
+            world.watch_for_the_end(self.schedules_end)
         world.run()
         for job in world.queue.list_jobs(JobStatus.FAILED, limit=len(self.rows)):
             row = self.rows[job.id]

@@ -7,12 +7,13 @@ verb that needs several.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any
 
 from orch.errors import OrchError
-from orch.job import Job
+from orch.job import Job, Lease
 from orch.runner import Done, Lost, Outcome
 from orch.simulator.tape import Stream
 from orch.simulator.world import DOWN, LATER, QUIET, World
@@ -100,6 +101,7 @@ class Worker:
         self.gone = False
         self.paused_until = NOW
         self.steps = 0
+        self._beat_at = math.inf  # when its next heartbeat is due, in a calm world
         self._step: Any = None  # of the main generator: what it waits for
         self.state = State()
         self.inbox: list[WorkerEvent] = []
@@ -187,6 +189,8 @@ class Worker:
 
     def _resume(self, value: Any) -> None:
         """Give the main generator the answer it waits for."""
+        if self._beat_at < self.world.now:
+            self.catch_up()
         self.steps += 1
         if self.steps > self._trouble_at and self._meet_trouble(self._resume, value):
             return
@@ -265,6 +269,8 @@ class Worker:
         self._resume(value)
 
     def _timeout(self, mark: int) -> None:
+        if self.world.calm:
+            self.world.pass_silence()
         if self.parked and self.mark == mark:
             self._wake()
 
@@ -284,6 +290,10 @@ class Worker:
             self.put(Claimed((), answer))
         else:
             self.put(Claimed(tuple(answer)))
+
+    def wait_is_over(self) -> None:
+        """Its claim waited in vain."""
+        self.put(Claimed(()))
 
     def _return(self, code: int) -> None:
         self.state.over = True
@@ -307,6 +317,8 @@ class Worker:
             self.started(attempt)
 
     def _finish(self, attempt: Attempt) -> None:
+        if self.world.calm:
+            self.world.pass_silence()
         del self.running[attempt.key]
         attempt.ended = self.world.now
         if not attempt.wanted and not self.stubborn:
@@ -333,6 +345,10 @@ class Worker:
                 watch.beats(self, step)
             if kind is Sleep:
                 if step.until > world.now:
+                    if world.calm:
+                        self._beat_at = step.until
+                        world.silent.append(self)
+                        return
                     world.later(step.until - world.now, self, self._beat_again, None)
                     return
             elif kind is Announce or kind is Extend:
@@ -348,6 +364,34 @@ class Worker:
             if next_step is None:
                 return
             step = next_step
+
+    def catch_up(self) -> None:
+        """In a calm world: take the heartbeats that were due before now, each at its time.
+
+        Nobody else looked at the store at those times, so it is asked only for the last of each kind.
+        """
+        world, send, at = self.world, self._heart.send, self._beat_at
+        now = world.now
+        last: dict[str, tuple[float, Any]] = {}
+        while at < now:
+            step = send((at, None))
+            while step.__class__ is not Sleep:
+                value: Any = None
+                if step.__class__ is Announce:
+                    last["announce"] = at, step.info
+                elif step.__class__ is Extend:
+                    last["extend"] = at, step.leases
+                    value = list(step.leases)
+                step = send((at, value))
+            at = step.until
+        self._beat_at = at
+        for verb, (when, asked) in last.items():
+            world.now = when
+            answer = world.send(self, verb, asked, 0, self._beat_again)
+            assert verb == "announce" or all(lease.__class__ is Lease for lease in answer), (
+                "a calm world loses no lease"
+            )
+        world.now = now
 
     def _beat_again(self, value: Any) -> None:
         step = self._beat_on(value)

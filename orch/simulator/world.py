@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from heapq import heappop, heappush
@@ -65,6 +66,15 @@ class Client(Protocol):
         """Called between two commands of one verb; True if the client is gone now."""
 
 
+class Silent(Protocol):
+    """A member of a calm world, whose heartbeats are taken when something may depend on them."""
+
+    gone: bool
+
+    def catch_up(self) -> None:
+        """Take the heartbeats that were due before now, each at its time."""
+
+
 class Trip:
     """One request: what was asked, when, when the store did it (None: never), when the answer came, and the answer."""
 
@@ -110,7 +120,7 @@ class World:
         self.order = 0
         self.over = False
         self.trips: list[Trip] = []
-        self.waiting: dict[_Waiter, bool] = {}  # claims that found nothing, the longest waiting first
+        self.waiting: OrderedDict[_Waiter, bool] = OrderedDict()  # claims that found nothing, the longest waiting first
         self.down_until = 0.0
         self.expiries: dict[int, tuple[float, str]] = {}  # token of a lease -> its end in virtual time, and who has it
         self.to_come = 0  # jobs that are not enqueued yet
@@ -120,6 +130,10 @@ class World:
         self.keep_trips = True  # without them there is no history
         self.troubled: Callable[[Client, float], None] | None = None  # and of each request that has a bad time
         self.straight: Straight | None = None  # told of each answer of the store
+        self.calm = False  # nothing goes wrong and nobody looks: silence passes in one step (see `pass_silence`)
+        self.silent: list[Silent] = []  # who has steps of its own to catch up on
+        self.lapse_at = math.inf  # no lease of a calm world ends before that
+        self._passing = False
         self._last_ns = -1
         self._lease_us = to_us(lease_s)
         self._empty_at = -1.0  # when the last dequeue found too little,
@@ -177,6 +191,32 @@ class World:
             ns = self._last_ns + 1
         self._last_ns = ns
         return ns
+
+    # -- silence ---------------------------------------------------------------------------------------------------
+
+    def pass_silence(self) -> None:
+        """Claims that waited without news end and begin again, each at its time: the store had nothing for them.
+
+        In a calm world a job gets ready only by an arrival or a report, and no lease ends. So what a worker decides at
+        its heartbeats and when a wait is over is asked of it later, in the same order, and the store is asked only
+        where its answer may be another.
+        """
+        now, waiting = self.now, self.waiting
+        while waiting:
+            waiter = next(iter(waiting))
+            if waiter.until >= now:
+                break
+            del waiting[waiter]
+            self.now, self._passing = waiter.until, True
+            waiter.client.wait_is_over()  # type: ignore[attr-defined]  # who waits here is a worker
+        self.now, self._passing = now, False
+
+    def keep_leases(self) -> None:
+        """Before a lease could end: everybody extends who would have."""
+        for member in self.silent:
+            member.catch_up()
+        self.silent = [member for member in self.silent if not member.gone]
+        self.lapse_at = min((expiry for expiry, _ in self.expiries.values()), default=math.inf)
 
     # -- requests --------------------------------------------------------------------------------------------------
 
@@ -298,6 +338,11 @@ class World:
 
     def claim(self, client: Client, n: int, wait_s: float, then: Callable[[Any], None]) -> None:
         """Ask for up to n jobs, and wait at the store for them as long as that; `then` gets jobs or an error."""
+        if self._passing:
+            self.waiting[_Waiter(client, n, self.now + wait_s, Trip(client.id, "dequeue", None, n, 0), then, False)] = (
+                True
+            )
+            return
         trip = Trip(client.id, "dequeue", None, n, self.stamp())
         net = client.net
         if net.at != net.next and client.latency is None and self._in_steps is None:
@@ -342,7 +387,8 @@ class World:
         if jobs == [] and self.now < until:
             waiter = _Waiter(client, n, until, trip, then, lost)
             self.waiting[waiter] = True
-            self.later(until - self.now, client, self._wait_ends, waiter)
+            if not self.calm:
+                self.later(until - self.now, client, self._wait_ends, waiter)
             return
         if lost or back:
             self._reply(trip, jobs, client, then, back, lost)
@@ -376,6 +422,8 @@ class World:
 
         `looks` is how many jobs got ready, where that is known: more need not look.
         """
+        if self.calm:
+            self.pass_silence()
         for waiter in [*self.waiting]:
             if looks <= 0:
                 return
@@ -401,7 +449,7 @@ class World:
     def go_down(self, seconds: float) -> None:
         """The store cannot be reached for so long; whoever waits at it is told."""
         self.down_until = max(self.down_until, self.now + seconds)
-        waiting, self.waiting = self.waiting, {}
+        waiting, self.waiting = self.waiting, OrderedDict()
         for waiter in waiting:
             if not waiter.client.gone:
                 self.later(0.0, waiter.client, waiter.then, DOWN)
@@ -414,6 +462,8 @@ class World:
             if self.keep_trips:
                 self.trips.append(trip)
             return DOWN
+        if self.now + TICK_S >= self.lapse_at and trip.n:
+            self.keep_leases()
         queue = self.queue
         if self._told_caller:
             queue.caller = client  # type: ignore[attr-defined]  # a queue that wants to know has the attribute
@@ -479,7 +529,10 @@ class World:
         for job in jobs:
             lease = job.lease
             if lease is not None:
-                self.expiries[lease.token] = lease.expires_at - self.epoch, client.id
+                expiry = lease.expires_at - self.epoch
+                self.expiries[lease.token] = expiry, client.id
+                if self.calm and expiry < self.lapse_at:
+                    self.lapse_at = expiry
             if self.delivered is not None:
                 self.delivered(job, client)
 
