@@ -1065,3 +1065,34 @@ def test_what_failed_and_what_became_of_it_is_counted():
     hand.look(finished(1, Retry("x")), finished(2, Dead("y")), finished(3))
     hand.exchange()
     assert (hand.state.done, hand.state.failed, hand.state.dead, hand.state.claimed) == (1, 2, 1, 3)
+
+
+def test_a_burst_with_a_free_slot_does_not_ask_all_the_time():
+    hand = Hand(burst=True, slots=2, poll_s=1.0)
+    hand.look()
+    hand.exchange(a_job())
+    hand.answer()
+    assert isinstance(hand.look(after=0.5), Next)
+    assert hand.look(after=0.5) == Exchange((), 1)
+
+
+def test_a_report_without_a_claim_does_not_bring_the_next_claim_nearer():
+    hand = Hand(slots=2, max_jobs=2, poll_s=60.0).begin(a_job())
+    assert hand.look(finished(1)).n == 0
+    hand.exchange()
+    assert hand.look(Claimed(())) == Next(160.0)
+
+
+@pytest.mark.promise("W5")
+def test_reports_stay_together_during_an_outage():
+    hand = Hand(slots=2).begin(a_job("a", 1), a_job("b", 2))
+    reports = hand.look(finished(1), finished(2)).reports
+    wait = hand.answer(DOWN)
+    assert hand.now < wait.until <= hand.now + 0.1
+    assert hand.look(after=0.1) == Exchange(reports, 0)
+
+
+@pytest.mark.promise("W4")
+def test_a_stopping_worker_wakes_at_the_end_of_a_grace_that_is_shorter_than_a_claim():
+    hand = Hand(grace_s=3.0, max_jobs=1).begin(a_job())
+    assert hand.look(Stop("SIGTERM")) == Next(103.0)
