@@ -212,6 +212,7 @@ def cycles() -> None:
             [Vertex("a", ("b", "c")), Vertex("b", ("a",)), Vertex("c", ("a",))],
             ["a -> b -> a", "a -> c -> a"],
         ),
+        ([Vertex("a", ("b",)), Vertex("b", ("c",)), Vertex("c", ("b", "a"))], ["b -> c -> b", "a -> b -> c -> a"]),
         ([Vertex("a", ("b",)), Vertex("b", ("c", "a")), Vertex("c", ("a", "b"))], ["a -> b -> c -> a"]),
         (
             [Vertex("s", ("t", "u")), Vertex("t", ("v",)), Vertex("u", ("v", "u")), Vertex("v", ("t",))],
@@ -662,6 +663,12 @@ def reload() -> None:
             (root / "b.yaml").write_text(_text_of("ten"))
             for times in (4, 5):
                 loads("b.yaml", "ten", times)
+            os.utime(root / "b.yaml", ns=(0, 0))  # what was written just now may claim to be old
+            changed = max((root / "b.yaml").stat().st_ctime_ns, (root / "b.yaml").stat().st_mtime_ns)
+            for seconds in (1, 2):
+                later.time_ns = lambda seconds=seconds: changed + seconds * 1_000_000_000
+                loads("b.yaml", "ten", 5 + seconds)
+            del parsed[-2:]
             later.time_ns = lambda: 4_000_000_000_000_000_000
             shipped._CACHED_MAX, shipped.SIZE_MAX = 2, 1000  # noqa: SLF001
             for name in "cde":
@@ -705,6 +712,7 @@ def _paths(root: Path) -> None:
             if shipped.load_dag("sub/b.yaml") != _due("b"):
                 raise Broken("D7", "the root is not the current folder")
             _raises(ValidationError, lambda: shipped.load_dag("../root-2.yaml"), "a path out of the current folder")
+            _begins("sub/b.yaml:6:", lambda: shipped.load_dag_from_yaml("sub/b.yaml", workflows={"x"}))
     finally:
         os.environ.pop("ORCH_DAG_ROOT", None)
         if before is not None:
@@ -748,3 +756,12 @@ def _invalid(call: Callable[[], object], *words: str) -> None:
             raise Broken("D2", f"a file with faults was refused without {words}: {error}") from None
         return
     raise Broken("D2", f"a file with faults was read: expected was {words}")
+
+
+def _begins(word: str, call: Callable[[], object]) -> None:
+    """The fault is told under the name that was given."""
+    try:
+        call()
+    except shipped.DagFileInvalid as error:
+        if not str(error).startswith(word):
+            raise Broken("D2", f"a fault of {word} is told as {error}") from None
