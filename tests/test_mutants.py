@@ -8,6 +8,7 @@ import types
 
 import pytest
 
+from orch import schedule
 from orch.errors import InvalidInput
 from orch.testing.clock import FakeClock
 from orch.testing.mutants import edges, sql
@@ -17,6 +18,8 @@ from orch.testing.mutants.equivalent import EQUIVALENT
 from orch.testing.mutants.operators import functions, sites
 from orch.testing.mutants.queues import FileStore, sqlite
 from orch.testing.mutants.targets import TARGETS, target
+from orch.testing.mutants.transplant import transplanted
+from orch.testing.mutants.workers import cases_of, sections_of
 from orch.testing.stores import memory_store
 
 SOURCE = '''
@@ -294,3 +297,54 @@ def test_bad_arguments_exit_2(arguments, capsys):
 def test_an_unknown_target_names_those_that_exist():
     with pytest.raises(InvalidInput, match="memory"):
         target("nothing")
+
+
+def test_a_transplanted_mutant_acts_in_the_shipping_module_and_leaves_nothing_behind():
+    names = set(vars(schedule))
+    faulty = next(
+        m for m in target("schedule").mutants() if m.key == "minute_of: arithmetic: moment - _EPOCH => moment + _EPOCH"
+    )
+    moment = schedule.time_of(5)
+    with transplanted(schedule, faulty.make(), none_at_all):
+        with pytest.raises(TypeError):
+            schedule.minute_of(moment)
+        assert "_third" in vars(schedule)
+    assert schedule.minute_of(moment) == 5
+    assert set(vars(schedule)) == names
+
+
+def none_at_all():
+    pass
+
+
+def test_the_tests_of_the_steps_kill_a_worker_that_never_reports():
+    faulty = next(m for m in target("worker").mutants() if m.key.startswith("report_of: "))
+    rounds = sections_of(faulty.make())
+    assert len(rounds) > 5
+    failed = 0
+    for check in rounds:
+        try:
+            check()
+        except Exception:
+            failed += 1
+    assert failed
+
+
+def test_a_test_is_done_with_each_combination_of_its_parameters():
+    seen = []
+
+    @pytest.mark.parametrize("one", [1, 2])
+    @pytest.mark.parametrize(("two", "three"), [("a", "b"), ("c", "d")])
+    def case(one, two, three):
+        seen.append((one, two, three))
+
+    for act in cases_of(case):
+        act()
+    assert sorted(seen) == [(1, "a", "b"), (1, "c", "d"), (2, "a", "b"), (2, "c", "d")]
+
+
+def test_each_mutant_is_told_with_the_run_that_killed_it():
+    told = score(toy(check_all)).to_dict()["each"]
+    assert {(row["target"], row["function"]) for row in told} == {("toy", "put"), ("toy", "Inner.spin")}
+    assert {row["runs"] for row in told} == {None, 1, 2}
+    assert all(row["line"] and row["operator"] for row in told)

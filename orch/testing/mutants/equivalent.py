@@ -61,7 +61,7 @@ EQUIVALENT: dict[str, tuple[tuple[str, str], ...]] = {
         (r"check_schedules: other end: faults\..*", "they are sorted afterwards"),
         (
             r"check_schedules: arguments swapped: Fault\(str\(path\), 1, 1, (.*) => Fault\(str\(path\), 1, 1, \1",
-            "1 for 1",
+            "line 1 for column 1",
         ),
         (r"_stretches: if False: stretches and .*", "each minute is a stretch, of the same times"),
     ),
@@ -78,7 +78,7 @@ EQUIVALENT: dict[str, tuple[tuple[str, str], ...]] = {
         (r"_read_dag: condition dropped: name or written => written", "a name is what is written, where it is one"),
         (
             r"_read_task: condition dropped: (task_id or written => written|params or \{\} => params).*",
-            "both are equal",
+            "the two are equal where they are used",
         ),
         (r"_judge_drafts: if True: node is not None .*", "only what is there is judged"),
     ),
