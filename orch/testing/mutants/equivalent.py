@@ -83,6 +83,7 @@ EQUIVALENT: dict[str, tuple[tuple[str, str], ...]] = {
         (r"_judge_drafts: if True: node is not None .*", "only what is there is judged"),
     ),
     "worker": (
+        (r"report_of: exception swallowed: raise AssertionError.*", "nobody reports an attempt that was lost"),
         (r"retry_delay: constant: 60 => .*", "2 ** 59 times any wait is more than any cap"),
         (r"_Work\.life: if True: self\.ends.*", "`_end` finds no end for whoever was given none"),
         (r"_Work\.life: condition dropped: .*state\.stopping is None.*", "`_free` is 0 for whoever stops"),

@@ -107,8 +107,8 @@ def _of_block(function: str, body: list[ast.stmt], left: Callable[[str], bool]) 
             inner = getattr(statement, name, None)
             if isinstance(inner, list) and inner and isinstance(inner[0], ast.stmt):
                 yield from _of_block(function, inner, left)
-        for handler in getattr(statement, "handlers", ()):
-            yield from _of_block(function, handler.body, left)
+        for part in (*getattr(statement, "handlers", ()), *getattr(statement, "cases", ())):
+            yield from _of_block(function, part.body, left)
 
 
 def header(statement: ast.stmt) -> str:
