@@ -11,7 +11,7 @@ from pathlib import Path
 
 from orch.errors import InvalidInput
 from orch.simulator.fleet import Faults, Workers
-from orch.simulator.load import Bursts, Diurnal, Exponential, Fixed, Load, Lognormal, Poisson
+from orch.simulator.load import Bursts, Data, Diurnal, Exponential, Fixed, Load, Lognormal, Poisson
 from orch.simulator.scenario import Scenario, load_scenario
 from orch.yaml_marks import did_you_mean
 
@@ -26,6 +26,13 @@ def steady() -> Scenario:
 def fixed_times() -> Scenario:
     """Three workers, jobs of exactly 200 ms at a load of 0.7: less variation, shorter waits than `steady`."""
     return _scenario("fixed times", fixed_times, Workers(3), Load(arrivals=Poisson(10.5), service=Fixed(0.2)), jobs=300)
+
+
+def capacity() -> Scenario:
+    """Three workers, jobs of 100 to 350 ms at a load of 0.7: short enough to run for real, long enough to compare."""
+    service = Data((0.10, 0.12, 0.14, 0.16, 0.20, 0.26, 0.35))
+    load = Load(arrivals=Poisson(0.7 * 3 / service.mean), service=service)
+    return _scenario("capacity", capacity, Workers(3), load, jobs=100, seed=6)
 
 
 def bursts() -> Scenario:
@@ -107,6 +114,7 @@ def deployment() -> Scenario:
 _MAKERS = (
     steady,
     fixed_times,
+    capacity,
     bursts,
     day,
     crashes,

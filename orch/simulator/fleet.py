@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from heapq import heappop, heappush
 from typing import Any
 
 from orch import MemoryQueue, checks
@@ -231,6 +232,7 @@ class _Run:
         world.delivered = self.delivered
         world.reported = self.reported
         self.producer = Producer(world, "producer", net=self.network())
+        self.plain = [_plain(load) for load in loads]
         for number, load in enumerate(loads):
             arrivals, services = self.stream(f"arrivals {number}"), self.stream(f"service {number}")
             self.sources += 1
@@ -238,7 +240,7 @@ class _Run:
 
     def stream(self, concern: str) -> random.Random:
         """The chance of one concern."""
-        return random.Random(f"{self.seed} {concern}")
+        return _stream(self.seed, concern)
 
     def network(self) -> Stream:
         """Which requests of a client get lost."""
@@ -275,19 +277,10 @@ class _Run:
         poison = load.poison > 0 and self.outcomes.random() < load.poison
         self.drawn[job_id] = seconds, poison
         self.rows[job_id] = JobRow(job_id, load.tenant, load.priority, now)
-        self.producer.enqueue(
-            Job(
-                id=job_id,
-                dag_path="workflow:simulated",
-                tenant_id=load.tenant,
-                schedule_id=None,
-                status=JobStatus.PENDING,
-                enqueued_at=iso(to_us(EPOCH + now)),
-                priority=load.priority,
-                max_retries=load.max_retries,
-                timeout_s=load.timeout_s,
-            )
-        )
+        job = self.plain[source].copy()  # not checked here: the queue does that
+        job.id = job_id
+        job.enqueued_at = iso(to_us(EPOCH + now))
+        self.producer.enqueue(job)
         self.come(load, source, number + 1, times, services)
 
     def plan(self, job: Job) -> tuple[float, Outcome]:
@@ -456,6 +449,56 @@ class _Run:
         )
 
 
+def planned(
+    loads: Sequence[Load], *, jobs: int | None = None, seconds: float | None = None, seed: int = 0
+) -> Iterator[tuple[float, int, Load, float]]:
+    """The jobs of a simulation with this seed, in the order of arrival: when, its number, its load, and its time."""
+    left = 1_000 if jobs is None and seconds is None else jobs
+    sources = [
+        (load.arrivals.times(_stream(seed, f"arrivals {number}")), _stream(seed, f"service {number}"))
+        for number, load in enumerate(loads)
+    ]
+    agenda: list[tuple[float, int, float]] = []
+
+    def draw(source: int) -> None:
+        nonlocal left
+        times, services = sources[source]
+        at = next(times, None)
+        if at is None or (seconds is not None and at > seconds) or (left is not None and left <= 0):
+            return
+        left = None if left is None else left - 1
+        heappush(agenda, (at, source, distribution(loads[source].service).sample(services)))
+
+    for source in range(len(loads)):
+        draw(source)
+    number = 0
+    while agenda:
+        at, source, service = heappop(agenda)
+        yield at, number, loads[source], service
+        number += 1
+        draw(source)
+
+
+def _stream(seed: int, concern: str) -> random.Random:
+    """The chance of one concern."""
+    return random.Random(f"{seed} {concern}")
+
+
+def _plain(load: Load) -> Job:
+    """What all jobs of a load have in common."""
+    return Job(
+        id="0",
+        dag_path="workflow:simulated",
+        tenant_id=load.tenant,
+        schedule_id=None,
+        status=JobStatus.PENDING,
+        enqueued_at=iso(to_us(EPOCH)),
+        priority=load.priority,
+        max_retries=load.max_retries,
+        timeout_s=load.timeout_s,
+    )
+
+
 def depth_of(changes: list[tuple[float, int, int]]) -> list[Depth]:
     """Changes as steps: from each instant on, how many jobs are pending and running."""
     steps = [Depth(0.0, 0, 0)]
@@ -555,5 +598,6 @@ def workers_needed(
         else:
             low = middle
     low_s, high_s = interval(tried[workers], confidence)
+    low_s = max(0.0, low_s)
     mean = sum(tried[workers]) / replications
     return Needed(workers, mean, low_s, high_s, wait_s, part, confidence, tuple(sorted(tried.items())))

@@ -325,7 +325,10 @@ class _Work:
     def _until(self) -> float | None:
         """When there is something to do even if nothing happens; the past stands for at once."""
         state, config = self.state, self.config
-        times = [run.deadline for run in state.running.values() if run.deadline is not None]
+        times: list[float] = []
+        for run in state.running.values():
+            if run.deadline is not None:
+                times.append(run.deadline)  # noqa: PERF401  # a comprehension is a call, for what is mostly one run
         if state.unreported:
             times.append(self.report_at)
         if state.stopping is not None:
