@@ -90,6 +90,8 @@ EQUIVALENT: dict[str, tuple[tuple[str, str], ...]] = {
         (r"_Work\._start: if True: not self\.config\.quiet.*", "`_say` asks for it, too"),
         (r"_Work\._claimed: (statement deleted: self\.keys|constant: 1 => 2).*", "keys of what never starts"),
         (r"_Work\._may_exchange: .*self\.state\.running.*", "a burst in which nothing runs has ended"),
+        (r"_Work\._exchange: constant: 0\.0 => 1\.0", "the past stands for at once"),
+        (r"_Work\._exchange: condition dropped: .* => bool\(state\.unreported\)", "only who goes singly leaves some"),
         (r"_Work\._settle: if True: events.*", "nothing is recorded in an empty Record"),
         (r"_Work\._until: always the second: self\.report_at.*", "the two are the same after an outage, and past else"),
         (r"_Work\._leave: condition dropped: .* => state\.unreported and self\.now.*", "nothing runs any more there"),
