@@ -185,10 +185,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from IPython import get_ipython
+import IPython
 
 folder = tempfile.TemporaryDirectory()
-Path(folder.name, "mine.py").write_text(get_ipython().user_ns["In"][1])
+Path(folder.name, "mine.py").write_text(IPython.get_ipython().user_ns["In"][1])
 shell = subprocess.run(
     [sys.executable, "-m", "orch", "verify", "mine:MyQueue"],
     cwd=folder.name,

@@ -11,8 +11,9 @@ from orch.checker import Spec, check
 from orch.history import Op, Outcome
 from orch.lab.charts.score import operation_map, runs_to_kill
 from orch.lab.charts.witness import Span, Step, space_time, trace_picture
-from orch.lab.jupyter import verdict_html
+from orch.lab.jupyter import result_html, verdict_html
 from orch.lab.pictures import picture_of_story, svg
+from orch.simulator import Fixed, Poisson, simulate
 from orch.testing import ContractViolation, verify
 from orch.testing.bugs.naive_redis import DiesAfterTheLpop, NaiveStore
 
@@ -130,3 +131,9 @@ def test_a_verdict_shows_a_picture_of_its_witness():
     html = verdict_html(check(history, Spec(lease_s=60)))
     assert "<svg" in html
     assert re.search(r"dequeue -&gt; b|dequeue -> b", html)
+
+
+def test_a_simulation_shows_its_depth_its_lanes_and_how_it_went():
+    html = result_html(simulate(2, Poisson(2.0), Fixed(0.5), jobs=20, seed=1))
+    assert "20 jobs, 20 succeeded" in html
+    assert html.count("<svg") == 2

@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 
+from orch.lab.charts.depth import queue_depth
+from orch.lab.charts.lanes import worker_lanes
 from orch.lab.charts.score import operation_map
 from orch.lab.charts.witness import Span, Step, space_time, trace_picture
 
 if TYPE_CHECKING:
     from orch.checker.verdict import Violation
     from orch.history import Op
+    from orch.simulator.result import Result
     from orch.testing.story import Story
 
+LANES_MAX = 24  # workers whose attempts are shown
 _STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "orch"}  # texts stay texts, and equal pictures are equal
 
 
@@ -58,3 +62,11 @@ def picture_of_violation(violation: Violation, history: Iterable[Op] = ()) -> st
 def picture_of_coverage(met: Mapping[str, Mapping[str, int]]) -> str:
     """How often each operation met each state."""
     return svg(operation_map(met))
+
+
+def picture_of_result(result: Result) -> str:
+    """A simulation: how many jobs waited and ran, and, if the workers are few enough, who ran what."""
+    pictures = svg(queue_depth(result.depth, result.marks, end=result.seconds))
+    if 0 < len({lane.worker for lane in result.lanes}) <= LANES_MAX:
+        pictures += svg(worker_lanes(result.lanes, result.marks))
+    return pictures

@@ -13,8 +13,10 @@ from orch.lab.charts.latency import latency_by_part, latency_over_time
 from orch.lab.charts.life import life_of_a_job
 from orch.lab.charts.order import delivery_order
 from orch.lab.charts.retries import attempts_of_jobs, retry_delays
+from orch.lab.charts.score import operation_map, runs_to_kill
 from orch.lab.charts.throughput import throughput
 from orch.lab.charts.ticks import ticks_and_jobs, wall_clock
+from orch.lab.charts.witness import space_time, trace_picture
 
 __all__ = [
     "TaskSpan",
@@ -26,10 +28,14 @@ __all__ = [
     "latency_by_part",
     "latency_over_time",
     "life_of_a_job",
+    "operation_map",
     "queue_depth",
     "retry_delays",
+    "runs_to_kill",
+    "space_time",
     "throughput",
     "ticks_and_jobs",
+    "trace_picture",
     "waiting_jobs",
     "wall_clock",
     "worker_lanes",
