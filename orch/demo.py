@@ -20,7 +20,7 @@ from orch.clock import iso_to_us, process_clock, to_us
 from orch.errors import InvalidInput
 from orch.events import read_newest
 from orch.job import Job, JobStatus, Lease
-from orch.page import Figures, Kill, Sample, render
+from orch.page import Figures, Kill, Run, Sample, render
 from orch.queue import MAX_CRASHES, SWEEP_S, PersistentQueue
 from orch.rig import Fleet, Judgement, judge, read_runs, watch
 from orch.settings import Settings
@@ -56,12 +56,17 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of it: the judgement, the kills that were made, the seconds it took, and where the page is."""
+    """What came of it: the judgement, the kills that were made, the seconds it took, where the page is.
+
+    And for charts what was seen: samples of the queue, and every attempt that a worker logged.
+    """
 
     judgement: Judgement
     kills: tuple[Kill, ...]
     seconds: float
     page: Path
+    samples: tuple[Sample, ...] = ()
+    runs: tuple[Run, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
         """The outcome as JSON."""
@@ -138,7 +143,7 @@ def run(plan: Plan, say: Callable[[str], None]) -> Outcome:
             latencies_s=_latencies(found),
         )
         page.write_text(render(figures), encoding="utf-8")
-        return Outcome(judgement, kills, samples[-1].at_s, page)
+        return Outcome(judgement, kills, samples[-1].at_s, page, tuple(samples), runs)
     finally:
         queue.close()
 
