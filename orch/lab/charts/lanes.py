@@ -33,9 +33,9 @@ def worker_lanes(
 ) -> Any:
     """A bar for each attempt in the lane of its worker; the sign at a bar's end and its colour say how it ended.
 
-    `attempts` are `Result.lanes` or the runs of real workers. An arrow leads from an attempt that was cut off or lost
-    to the next of the same job. `leases` are (worker, from, until, ...): thin lines below the bars. Where attempts of a
-    worker overlap, its lane has as many tracks. `window` is the stretch of seconds that is shown.
+    `attempts` are `Result.lanes` or the runs of real workers. An arrow leads from an attempt that was cut off or not
+    accepted to the next of the same job. `leases` are (worker, from, until, ...): thin lines below the bars. Where
+    attempts of a worker overlap, its lane has as many tracks. `window` is the stretch of seconds that is shown.
     """
     all_attempts, faults = attempts_of(attempts), faults_of(marks)
     low, high = window or span_of(
@@ -161,12 +161,12 @@ def _arrows(
     rows: dict[str, int],
     high: float,
 ) -> list[Any]:
-    """From each attempt that was cut off or lost to the next of the same job."""
+    """From each attempt that did not fail to the next of the same job: it was cut off, or its report was refused."""
     nexts = {(one.job, one.attempt): one for one in all_attempts}
     pairs = []
     for one in seen:
         after = nexts.get((one.job, one.attempt + 1))
-        if one.outcome in ("killed", "lost", "running") and after is not None and lane_of[after.worker] in rows:
+        if one.outcome != "retry" and after is not None and lane_of[after.worker] in rows:
             pairs.append((one, after))
     if not pairs:
         return []
