@@ -88,7 +88,7 @@ print(f"with a check:    {len(fenced[1])} writes were refused, {len(fenced[2])} 
 
 # %%
 ended = {(job, token): at for at, job, token, _ in writes}
-for at, job, token, worker in plain[2][:5]:
+for at, job, _, worker in plain[2][:5]:
     newest = max(other for of, other in ended if of == job)
     print(f"job {job}: {worker} wrote at {at:.1f} s, {at - ended[job, newest]:.1f} s after the newer result")
 

@@ -1,9 +1,11 @@
 """Executes every notebook from a fresh kernel and compares its text outputs with the committed ones.
 
 `NN_name.py` (percent format) is the source, `NN_name.ipynb` the executed form that people look at. With `--update` the
-executed form is written anew. A cell tagged `varies` is executed but not compared. Names given as arguments select.
+executed form is written anew, and a small picture of its last image for the gallery. A cell tagged `varies` is executed but not compared. Names given as arguments select.
 """
 
+import base64
+import io
 import sys
 import tempfile
 import time
@@ -16,6 +18,9 @@ from nbclient import NotebookClient
 
 HERE = Path(__file__).resolve().parent
 TIMEOUT_S = 120
+GALLERY = HERE / "gallery"
+PICTURE_WIDTH = 360  # pixels
+PICTURE_MAX = 25 * 1024  # bytes
 
 
 def executed(source: Path) -> nbformat.NotebookNode:
@@ -51,12 +56,36 @@ def texts(notebook: nbformat.NotebookNode) -> list[tuple[str, list[str]]]:
     return seen
 
 
+def draw_small(notebook: nbformat.NotebookNode, path: Path) -> None:
+    """Write the last image of a notebook as a small PNG, with as many colours as fit."""
+    from PIL import Image  # matplotlib brings it
+
+    images = [
+        output["data"]["image/png"]
+        for cell in notebook.cells
+        for output in cell.get("outputs", ())
+        if "image/png" in output.get("data", {})
+    ]
+    if not images:
+        return
+    image = Image.open(io.BytesIO(base64.b64decode(images[-1]))).convert("RGB")
+    image = image.resize((PICTURE_WIDTH, round(image.height * PICTURE_WIDTH / image.width)), Image.Resampling.LANCZOS)
+    path.parent.mkdir(exist_ok=True)
+    for colours in (128, 64, 32, 16):
+        out = io.BytesIO()
+        image.quantize(colours).save(out, format="PNG", optimize=True)
+        if out.tell() <= PICTURE_MAX:
+            break
+    path.write_bytes(out.getvalue())
+
+
 def check(source: Path, *, update: bool) -> list[str]:
     """What is wrong with a notebook, in words."""
     shown = source.with_suffix(".ipynb")
     fresh = executed(source)
     if update:
         nbformat.write(fresh, shown)
+        draw_small(fresh, GALLERY / f"{source.stem}.png")
         return []
     if not shown.exists():
         return [f"{shown.name} is missing"]
