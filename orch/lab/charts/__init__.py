@@ -6,6 +6,7 @@ beginning, unless a chart says otherwise.
 
 from __future__ import annotations
 
+from orch.lab.charts.capacity import distributions, wait_by_workers
 from orch.lab.charts.dag import TaskSpan, dag_gantt, dag_graph
 from orch.lab.charts.depth import by_tenant, queue_depth, waiting_jobs
 from orch.lab.charts.lanes import worker_lanes
@@ -25,6 +26,7 @@ __all__ = [
     "dag_gantt",
     "dag_graph",
     "delivery_order",
+    "distributions",
     "latency_by_part",
     "latency_over_time",
     "life_of_a_job",
@@ -36,6 +38,7 @@ __all__ = [
     "throughput",
     "ticks_and_jobs",
     "trace_picture",
+    "wait_by_workers",
     "waiting_jobs",
     "wall_clock",
     "worker_lanes",
