@@ -99,7 +99,7 @@ def wall_clock(
         (x, low), (_, high) = shown[place - 1], shown[place]
         ax.plot([x, x], [low, high], color=GREY, linestyle=":", linewidth=1.5, zorder=1)
         words = "these wall times are skipped" if high > low else "these wall times come twice"
-        ax.annotate(words, (x, (low + high) / 2), xytext=(8, -3), textcoords="offset points", fontsize=9, color=BLACK)
+        ax.annotate(words, (x, min(low, high)), xytext=(12, -16), textcoords="offset points", fontsize=9, color=BLACK)
     step = (_DATES.date2num(end) - _DATES.date2num(start)) / 70
     places: dict[datetime, int] = {}
     for number, (name, times) in enumerate(ticks.items()):
@@ -117,5 +117,8 @@ def wall_clock(
     ax.yaxis.set_major_locator(MultipleLocator(1))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda hour, _: f"{int(hour) % 24:02}:{round(60 * (hour % 1)):02}"))
     return finish(
-        ax, title or f"The clock on the wall, {zone}, {day}", f"time, UTC, from {start:%Y-%m-%d}", "wall time"
+        ax,
+        title or f"The clock on the wall, {zone}, night to {end.astimezone(info).date()}",
+        f"time, UTC, from {start:%Y-%m-%d}",
+        "wall time",
     )
