@@ -17,6 +17,7 @@
 # past one on the night on which that time does not exist, or comes twice?
 
 # %%
+import os
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 
@@ -25,6 +26,8 @@ from orch.lab import charts
 from orch.schedule import Schedule, due, upcoming
 from orch.scheduler import tick_once
 from orch.testing import FakeClock
+
+os.environ["STATE_STORE_PATH"] = os.devnull  # the log of this notebook is of no use to anybody
 
 # %% [markdown]
 # ## One job a tick
