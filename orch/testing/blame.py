@@ -126,6 +126,8 @@ def delivery(run: Run, expected: ModelJob | None, actual: Any) -> Blame:
                 return "Q5", f"dequeue said None, although job {first!r} had lost its lease"
             return "Q2", f"dequeue said None, although job {first!r} was ready ({expected.cause})"
         return "Q1", f"job {first!r} ({expected.cause}) is never delivered any more"
+    if actual.id != first and not _comes_later(run, first):
+        return "Q1", f"dequeue delivered {actual.id!r}, and {first!r} ({expected.cause}) is never delivered any more"
     return "Q2", f"dequeue delivered {actual.id!r} before {first!r} ({expected.cause})"
 
 

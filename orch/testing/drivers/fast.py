@@ -87,6 +87,7 @@ def explore(
     for n in range(traces):
         if stop is not None and stop():
             break
+        deck.bad_input = n >= BAD_INPUT
         noted = n % COVERED == 0 or n % CROWD_EVERY in CROWDS or n == TOUR
         run = Run(machine, store, Notes(outcome.coverage) if noted else None)
         try:
@@ -94,7 +95,6 @@ def explore(
                 wander_in_a_crowd(run, rng, CROWDS[n % CROWD_EVERY])
             elif n == TOUR:
                 tour(run)
-                deck.bad_input = True
             elif n % 2 and (plan := next(plans, None)) is not None:
                 follow(run, plan)
             else:
@@ -285,11 +285,12 @@ def wander_in_a_crowd(run: Run, rng: Callable[[], float], plan: str) -> None:
 #: Plans for traces in a crowd, by the number of the trace: three characters a step, arguments that are not taken 0.
 CROWDS = {
     50: "C00H10H00A20D00L00l00A40D00D00c00L00",  # leases that end in two groups, taken back a hundred at a time
-    58: "C10H01I00A00P00L00",  # more reports and purges than a slice
-    66: "C10H02e10A10D00L00H00I10c00",  # more extensions
+    100: "C10H01I00A00P00L00",  # more reports and purges than a slice; it takes as long as thirty others
+    120: "C10H02e10A10D00L00H00I10c00",  # more extensions; as long as forty
 }
 CROWD_EVERY = 2_000  # traces, after which the plans come again
-TOUR = 70  # the number of the trace that makes all bad calls; none are made before: other faults are worth more
+TOUR = 20  # the number of the trace that makes all bad calls
+BAD_INPUT = 70  # the first trace with bad calls among others: other faults are worth more
 
 
 def replay(machine: QueueMachine, store: Store, steps: Iterable[Step]) -> tuple[list[Step], Violation | None]:
@@ -322,9 +323,14 @@ def fingerprint(machine: QueueMachine, store: Store, steps: Iterable[Step]) -> s
 def minimal(machine: QueueMachine, store: Store, failure: Failure) -> Failure:
     """A 1-minimal trace that breaks the same promise."""
     best = failure
+    tried: set[tuple[Step, ...]] = set()  # which a later round would try again
 
     def try_(steps: Sequence[Step]) -> bool:
         nonlocal best
+        program = tuple(steps)
+        if program in tried:
+            return False
+        tried.add(program)
         done, violation = replay(machine, store, steps)
         failure.runs += 1
         if violation is None:
