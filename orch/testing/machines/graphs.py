@@ -55,6 +55,8 @@ def drawn(seed: int, n: int, wild: int) -> list[Vertex]:
     """A graph of up to n tasks. `wild` 0: in order; 1: in any order; 2: cycles; 3: everything that can be wrong."""
     rng = random.Random(seed)
     faults = [fault for fault in ("dep", "workflow", "param", "twice") if wild == 3 and rng.random() < 0.5]
+    if wild == 3 and rng.random() < 0.3:
+        faults = [rng.choice(("dep", "workflow", "param", "twice"))]  # and nothing else
     names = list(NAMES[:n])
     if wild:
         rng.shuffle(names)
@@ -576,6 +578,10 @@ _DOCUMENTS: tuple[tuple[str, list[tuple[int, str]]], ...] = (
     ("name: no\ntasks:\n- {id: a, workflow_ref: x, depends_on: [a]}", [(1, "name"), (3, "tasks[0].depends_on")]),
     ("tasks:\n- {id: a, workflow_ref: x, depends_on: [a]}", [(1, "name"), (2, "tasks[0].depends_on")]),
     ("name: d\ntasks:\n- {id: 'no', workflow_ref: x}\n- {id: b, workflow_ref: x, depends_on: ['no']}", []),
+    (
+        "name: d\ntasks:\n- {id: a, workflow_ref: x, depends_on: [b]}\n- {id: b, workflow_ref: x, depends_on: [a]}",
+        [(3, "tasks[0].depends_on")],
+    ),
     (
         "name: d\ntasks:\n- {id: no, workflow_ref: x}\n- {id: b, workflow_ref: x, depends_on: ['no']}",
         [(3, "tasks[0].id")],

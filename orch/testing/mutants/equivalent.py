@@ -86,6 +86,7 @@ EQUIVALENT: dict[str, tuple[tuple[str, str], ...]] = {
             r"_read_task: condition dropped: (task_id or written => written|params or \{\} => params).*",
             "the two are equal where they are used",
         ),
+        (r"_required: always the second: .*", "`checked` answers None for what is not there"),
         (r"_judge_drafts: if True: node is not None .*", "only what is there is judged"),
     ),
     "worker": (
