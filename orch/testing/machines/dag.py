@@ -59,6 +59,7 @@ WRITTEN = (
     "two faults",
 )
 SHAPES = ("chain", "star")
+GRAPHS = 8  # that are judged together: one costs less than to draw an act
 SHARED = {"shared": [1, [2]]}  # the job's params
 TIMEOUT_S = 1.0
 SLOW_S = 3.0
@@ -457,8 +458,9 @@ class Runs(World):
     # -- graphs and files by themselves; the oracles are those of `graphs` --------------------------------------------
 
     def graph(self, seed: int, n: int, wild: int, workflows: int) -> None:
-        """A graph of up to n tasks, the wilder the more can be wrong with it, is judged and sorted."""
-        graphs.graph(graphs.drawn(seed, n, wild), workflows)
+        """Some graphs of up to n tasks, the wilder the more can be wrong with them, are judged and sorted."""
+        for number in range(GRAPHS):
+            graphs.graph(graphs.drawn(GRAPHS * seed + number, n, wild), workflows)
 
     def payloads(self, seed: int) -> None:
         """Outputs of dependencies meet under one name, or do not."""
