@@ -37,6 +37,7 @@ def test_waits_have_a_dot_an_interval_and_the_line_of_theory():
     assert list(ax.get_xticks()) == [16, 17]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("workers", "wait in seconds")
     assert ax.get_yscale() == "log"
+    assert {"0.1", "1"} <= {ax.yaxis.get_major_formatter()(value) for value in ax.get_yticks()}
 
 
 def test_a_wait_of_nothing_stands_at_the_lower_edge():

@@ -32,7 +32,7 @@ def capacity() -> Scenario:
     """Three workers, jobs of 100 to 350 ms at a load of 0.7: short enough to run for real, long enough to compare."""
     service = Data((0.10, 0.12, 0.14, 0.16, 0.20, 0.26, 0.35))
     load = Load(arrivals=Poisson(0.7 * 3 / service.mean), service=service)
-    return _scenario("capacity", capacity, Workers(3), load, jobs=100, seed=6)
+    return _scenario("capacity", capacity, Workers(3), load, jobs=60, seed=6)
 
 
 def bursts() -> Scenario:

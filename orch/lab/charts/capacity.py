@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from matplotlib.ticker import FuncFormatter
+
 from orch.lab.charts.style import BLACK, BLUE, GREY, SERIES, VERMILION, axis, finish
 
 
@@ -31,6 +33,7 @@ def wait_by_workers(
     if above:
         edge = max(edge, max(above) / 10_000)
         ax.set_yscale("log")
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))  # 0.1, not a power of ten
         ax.set_ylim(edge, 10.0 ** math.ceil(math.log10(max(above) * 1.2)))
     if theory:
         x, y = zip(*sorted(theory), strict=True)
