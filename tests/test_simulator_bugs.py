@@ -5,7 +5,7 @@ import pytest
 from orch.simulator.ordeal import Ordeal
 from orch.testing.bugs import concurrent, workers
 from orch.testing.bugs.sim_hunter import hunt
-from orch.testing.drivers.sim import replay
+from orch.testing.drivers.sim import explore, replay
 
 BUGS = {bug.name: bug for bug in (*workers.BUGS, *concurrent.BUGS)}
 #: One for each promise of a worker and each way to need several clients; `python -m orch.testing.bugs` hunts all.
@@ -37,6 +37,17 @@ def test_a_seeded_bug_is_found_blamed_made_small_and_replayed(name):
     again = replay(found.token, bug.make())
     assert (again.broken.promise, again.broken.sentence) == (found.promise, found.sentence)
     assert Ordeal.parse(found.token).token == found.token
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_the_world_of_every_bug_comes_again_from_its_token(name):
+    subject = BUGS[name].make()
+    found = explore(subject, budget_s=10.0).ended
+    assert found is not None, "missed"
+    assert found.broken.promise in BUGS[name].promises
+    again = replay(found.ordeal.token, BUGS[name].make())
+    assert (again.broken.promise, again.broken.sentence) == (found.broken.promise, found.broken.sentence)
+    assert again.ordeal.entries == found.ordeal.entries
 
 
 def test_what_a_bug_breaks_holds_without_it():

@@ -169,7 +169,8 @@ def _played(ordeal: Ordeal, subject: Subject, view: str) -> Ended:
         broken = error
     finally:
         scene.world.queue.close()
-    entries = {key: dict(places) for key, places in scene.tape.entries.items() if places}
+    taken = {key: {at: value for at, value in places.items() if value} for key, places in scene.tape.entries.items()}
+    entries = {key: places for key, places in taken.items() if places}
     return Ended(
         replace(ordeal, entries=entries, seed=None),
         scene.world,

@@ -71,7 +71,10 @@ class Tape:
 
 
 class Dealt(Tape):
-    """Choices dealt from a seed, one source of chance for each concern; what was taken is on the tape afterwards."""
+    """Choices dealt from a seed, one source of chance for each concern; what was taken is on the tape afterwards.
+
+    The tape also has the zeros that were picked.
+    """
 
     def __init__(self, seed: int) -> None:
         super().__init__()
@@ -85,9 +88,12 @@ class Dealt(Tape):
                 self._chance[letter] = self._chance[letters[0]]
 
     def pick(self, key: str, place: int, table: Sequence[int]) -> int:
-        value = table[int(self._chance[key[0]]() * len(table))]
-        if value:
-            self.entries.setdefault(key, {})[place] = value
+        places = self.entries.get(key)
+        if places is None:
+            places = self.entries[key] = {}
+        value = places.get(place)
+        if value is None:  # asked again, as of a job that is there twice, it is the same choice: so it is on a tape
+            value = places[place] = table[int(self._chance[key[0]]() * len(table))]
         return value
 
     def stream(self, key: str, chance: float, values: Sequence[int]) -> Stream:
