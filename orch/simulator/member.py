@@ -189,8 +189,8 @@ class Worker:
 
     def _resume(self, value: Any) -> None:
         """Give the main generator the answer it waits for."""
-        if self._beat_at < self.world.now:
-            self.catch_up()
+        if self._beat_at < self.world.now and not self.world.passing:
+            self.catch_up()  # before its state changes; a claim that begins again changes nothing that a heartbeat sees
         self.steps += 1
         if self.steps > self._trouble_at and self._meet_trouble(self._resume, value):
             return

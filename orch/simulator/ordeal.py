@@ -119,7 +119,10 @@ class Ordeal:
 
 @dataclass(slots=True)
 class Ended:
-    """What came of an ordeal: the choices that were taken, and what was broken, if anything."""
+    """What came of an ordeal: the choices that were taken, and what was broken, if anything.
+
+    `straight`: every answer of the queue was the expected one, so that its history needed no judging.
+    """
 
     ordeal: Ordeal
     world: World
@@ -127,7 +130,13 @@ class Ended:
     workers: list[Worker]
     broken: Broken | None = None
     violation: Violation | None = None
-    history: History | None = None
+    straight: bool = False
+    told: Callable[[], History] = History
+
+    @property
+    def history(self) -> History:
+        """What happened, told when it is asked for."""
+        return self.told()
 
 
 def dealt(seed: int, *, workers: int, jobs: int, faults: Sequence[str]) -> Ordeal:
@@ -148,7 +157,7 @@ def _played(ordeal: Ordeal, subject: Subject, view: str) -> Ended:
     scene = _Scene(ordeal, subject)
     broken: Broken | None = None
     violation: Violation | None = None
-    history: History | None = None
+    straight = False
     try:
         scene.world.run(LIMIT_S)
         scene.drain()
@@ -156,12 +165,13 @@ def _played(ordeal: Ordeal, subject: Subject, view: str) -> Ended:
         broken = error
     try:
         scene.look_at_what_is_left()
-        if broken is not None or view != "store" or not scene.was_straight():
-            history = scene.history(view)
+        straight = broken is None and view == "store" and scene.was_straight()
         if broken is None:
-            verdict = None if history is None else check(history, SPEC if view == "store" else SPEC_OF_CLIENTS)
-            if verdict is not None and verdict.violations:
-                violation = scene.gravest(verdict.violations)
+            found: Sequence[Violation] = ()
+            if not straight:
+                found = check(scene.history(view), SPEC if view == "store" else SPEC_OF_CLIENTS).violations
+            if found:
+                violation = scene.gravest(found)
                 broken = Broken(violation.promise, violation.message)
             else:
                 scene.judge_the_end()
@@ -178,7 +188,8 @@ def _played(ordeal: Ordeal, subject: Subject, view: str) -> Ended:
         scene.workers,
         broken,
         violation,
-        history,
+        straight,
+        lambda: scene.history(view),
     )
 
 
@@ -195,6 +206,7 @@ class _Scene:
         self.often = (1.0, 6.0, 2.0)[(ordeal.seed or 0) // 3 % 3]  # how often things go wrong
         self.subject = subject
         self.world = world = World(subject.make_queue, lease_s=LEASE_S)
+        self.made: History | None = None
         self.watch = Watch(world, max_crashes=MAX_CRASHES)
         if not hasattr(world.queue, "in_steps"):
             world.straight = Straight(MAX_CRASHES)
@@ -373,13 +385,15 @@ class _Scene:
 
     def history(self, view: str) -> History:
         """What happened, and what is there at the end."""
-        world = self.world
-        ops = list(world.history(view))
-        for job_id, job in self.left.items():
-            at = world.stamp()
-            value = None if job is None else _state(job)
-            ops.append(Op("judge", "get", job_id, {}, at, at, Outcome.OK, value))
-        return History(ops)
+        if self.made is None:
+            world = self.world
+            ops = list(world.history(view))
+            for job_id, job in self.left.items():
+                at = world.stamp()
+                value = None if job is None else _state(job)
+                ops.append(Op("judge", "get", job_id, {}, at, at, Outcome.OK, value))
+            self.made = History(ops)
+        return self.made
 
     def gravest(self, violations: Sequence[Violation]) -> Violation:
         """A job that is lost says more than the dequeues that did not find it; else what was broken first."""

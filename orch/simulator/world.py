@@ -133,7 +133,7 @@ class World:
         self.calm = False  # nothing goes wrong and nobody looks: silence passes in one step (see `pass_silence`)
         self.silent: list[Silent] = []  # who has steps of its own to catch up on
         self.lapse_at = math.inf  # no lease of a calm world ends before that
-        self._passing = False
+        self.passing = False  # silence, just now
         self._last_ns = -1
         self._lease_us = to_us(lease_s)
         self._empty_at = -1.0  # when the last dequeue found too little,
@@ -207,9 +207,9 @@ class World:
             if waiter.until >= now:
                 break
             del waiting[waiter]
-            self.now, self._passing = waiter.until, True
+            self.now, self.passing = waiter.until, True
             waiter.client.wait_is_over()  # type: ignore[attr-defined]  # who waits here is a worker
-        self.now, self._passing = now, False
+        self.now, self.passing = now, False
 
     def keep_leases(self) -> None:
         """Before a lease could end: everybody extends who would have."""
@@ -338,7 +338,7 @@ class World:
 
     def claim(self, client: Client, n: int, wait_s: float, then: Callable[[Any], None]) -> None:
         """Ask for up to n jobs, and wait at the store for them as long as that; `then` gets jobs or an error."""
-        if self._passing:
+        if self.passing:
             self.waiting[_Waiter(client, n, self.now + wait_s, Trip(client.id, "dequeue", None, n, 0), then, False)] = (
                 True
             )

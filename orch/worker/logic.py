@@ -453,16 +453,19 @@ def keep_leases(config: Config, state: State) -> Steps:
     now, _ = yield Sleep(0.0)
     extend_at = now + every
     beat_at = now
-    info = told = _info(config, state)
+    info = _info(config, state)
+    told = Announce(info)
     announced = failing = False
     while not state.over:
         if now >= beat_at:
             beat_at = now + SWEEP_S
             if (info.done, info.failed, info.blocked) != (state.done, state.failed, len(state.blocked)):
                 info = _info(config, state)
-            if not announced or info is not told or not state.reserved:  # a waiting claim is a beat, too
-                now, error = yield Announce(info)
-                told, announced = info, error is None
+            if not announced or info is not told.info or not state.reserved:  # a waiting claim is a beat, too
+                if info is not told.info:
+                    told = Announce(info)
+                now, error = yield told
+                announced = error is None
         if now >= extend_at:
             extend_at = now + every
             held = state.held()

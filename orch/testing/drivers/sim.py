@@ -175,7 +175,7 @@ def story(ended: Ended) -> str:
         lines.append(f"# {ended.broken.promise}: {ended.broken.sentence}")
     trips = [trip for trip in ended.world.trips if trip.verb != "announce"]
     lines += [f"# {_told(trip)}" for trip in trips[-ROWS_MAX:]]
-    if ended.violation is not None and ended.history is not None:
+    if ended.violation is not None:
         lines += [f"# {line}" for line in explain(ended.violation, ended.history).splitlines()]
     return "\n".join(lines)
 
