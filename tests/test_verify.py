@@ -187,7 +187,7 @@ def test_a_report_has_promise_sentence_program_states_and_token():
     assert violation.program in text.replace("\n    ", "\n").replace("    from", "from", 1)
     assert "Before its last step:" in text
     assert f"verify(make_queue, replay={violation.trace.token!r})" in text
-    assert "<pre>" in violation._repr_html_()
+    assert "<pre " in violation._repr_html_()
     with pytest.raises(ContractViolation) as again:
         verify(RetryIsLost, capabilities=SEVEN, replay=violation.trace.token)
     assert again.value.promise == "Q1"

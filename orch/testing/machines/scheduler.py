@@ -356,8 +356,9 @@ class Schedulers(World):
             value = self._answer(step)
             look.answer = (self.clock(), value)
             look.times.append(self.clock())
-            for schedule_id, minutes in self._allowed(self.clock()).items():
-                look.allowed.setdefault(schedule_id, set()).update(minutes)
+            for now in set(look.times):  # a look may go on with the time that it read, while others look meanwhile
+                for schedule_id, minutes in self._allowed(now).items():
+                    look.allowed.setdefault(schedule_id, set()).update(minutes)
             self._judge_cut(look.allowed, look.times)
 
     def restart(self, k: int) -> None:
