@@ -549,8 +549,8 @@ BUGS = (
     Bug(
         "payload-overwrites-a-param",
         "dag",
-        ("D3",),
-        "b depends on a and has a param a__x: it is run",
+        ("D3", "D2"),
+        "b depends on a and has a param a__x: it is run, and no fault is told",
         "seed 107",
         payload_overwrites_a_param,
     ),
