@@ -85,6 +85,27 @@ def test_a_world_is_replayed_from_its_tape():
         assert list(again.history) == list(first.history)
 
 
+@pytest.mark.parametrize(
+    "token",
+    [
+        # A job ends and its lease is refused while its worker is at an earlier event: it is lost, and said to be.
+        "sim1.bq.0.3-4.c1-0-1.j3-0-1.j4-0-1.t0-0-1.t1-0-2.x1-a-5-b-2-d-2-g-2.fb6e",
+        # A worker was stopped for so long that the queue forgot it; waiting in claims, it did not tell of itself again.
+        "sim1.ge.0-1.2-3.j2-0-1-2-1-5-4-6-2-7-5.j3-5-3.x0-a-5-b-6.54a6",
+        # An announcement came late, after a later one.
+        (
+            "sim1.5n.0.0-2-3-4-5.c2-0-1.j0-0-3-5-5.j2-4-2.j3-0-3-5-3.j4-0-3-1-1-5-5.j5-0-2-5-3-7-5.n2-7-8.o0-2-2-3-2."
+            "x0-r-1.x1-14-5-1u-5-2t-1.3c07"
+        ),
+        # The only worker is stopped for most of a minute: nothing happens, and nobody is to blame.
+        "sim1.ni.0.0.j0-0-5.x0-7-2-i-5-p-6-s-6.d554",
+    ],
+)
+@pytest.mark.promise("W2", "W4", "W8")
+def test_a_world_in_which_something_was_found_breaks_nothing_now(token):
+    assert replay(token).broken is None
+
+
 @pytest.mark.parametrize("token", ["", "sim1", "sim1.0.0.0.zzzz", "q1.a.b.c"])
 def test_a_token_that_is_none_is_refused(token):
     with pytest.raises(InvalidInput, match="token"):

@@ -55,7 +55,19 @@ class Broken(Exception):
 class _Delivery:
     """A delivery as its worker knows it."""
 
-    __slots__ = ("attempt", "dropped", "ended", "given_up", "job", "lost", "received", "sent", "token", "worker")
+    __slots__ = (
+        "attempt",
+        "dropped",
+        "ended",
+        "given_up",
+        "job",
+        "lost",
+        "received",
+        "refused",
+        "sent",
+        "token",
+        "worker",
+    )
 
     def __init__(self, job: Job, worker: Worker | None) -> None:
         self.job = job
@@ -66,7 +78,8 @@ class _Delivery:
         self.ended: Outcome | None = None  # the worker knows how it ended
         self.given_up = False  # the worker abandoned it
         self.dropped = False  # the worker was told that it lost the lease while it ran
-        self.lost = False  # so, and it was not about to give it back
+        self.refused = False  # the worker was told that it is not the holder, whatever it knew by then
+        self.lost = False  # dropped, and it was not about to give it back
         self.sent: JobStatus | None = None  # what was reported
 
 
@@ -366,6 +379,7 @@ class Watch:
         elif kind is Say:
             if step.job is not None and step.level >= logging.WARNING:
                 account.to_say.discard(step.job.id)
+                self._says_lost(account, step.job)
         elif kind is Abandon:
             account.changed_at = self.world.now
             for token, delivery in list(account.held.items()):
@@ -379,6 +393,12 @@ class Watch:
         elif kind is Announce:
             account.extends = ()
 
+    def _says_lost(self, account: _Account, job: Job) -> None:
+        """The heartbeat drops what it was refused, also what ended while `work` was still at an earlier event."""
+        delivery = account.held.get(0 if job.lease is None else job.lease.token)
+        if delivery is not None and delivery.refused:
+            delivery.dropped = True
+
     def beat_answered(self, worker: Worker, value: Any) -> None:
         """The answer to the last step of `keep_leases`."""
         account = self.accounts[worker.id]
@@ -387,6 +407,8 @@ class Watch:
         for lease, answer in zip(account.extends, value, strict=True):
             if isinstance(answer, LeaseLost):
                 delivery = account.held.get(lease.token)
+                if delivery is not None:
+                    delivery.refused = True
                 if delivery is None or delivery.attempt is None or delivery.ended is not None or delivery.given_up:
                     continue
                 delivery.dropped = True
@@ -511,7 +533,8 @@ class Watch:
         world = self.world
         if any(worker.running for worker in self.workers if not worker.gone):
             self.effect_at = world.now
-        return not world.to_come and world.now - max(self.effect_at, world.down_until) >= STUCK_S
+        in_the_way = max([world.down_until, *(worker.paused_until for worker in self.workers)])
+        return not world.to_come and world.now - max(self.effect_at, in_the_way) >= STUCK_S
 
     def at_the_end(self, jobs: list[Job]) -> None:
         """W1: nothing ran too often."""

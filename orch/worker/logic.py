@@ -42,6 +42,7 @@ from orch.worker.steps import (
 
 OUTAGE_S = 0.1  # the first pause when the queue cannot be reached; doubles each time
 OUTAGE_S_MAX = 5.0
+TELL_S = 10.0  # a worker that waits in claims tells the queue of itself at least so often
 CLAIM_LATE_S = 5.0  # how much longer than it should a claim may take before a stopping worker leaves it behind
 
 _OUTAGES = (BackendUnavailable, WriteRefused)
@@ -452,7 +453,7 @@ def keep_leases(config: Config, state: State) -> Steps:
     every = config.lease_s / 3
     now, _ = yield Sleep(0.0)
     extend_at = now + every
-    beat_at = now
+    beat_at = tell_at = now
     info = _info(config, state)
     told = Announce(info)
     announced = failing = False
@@ -461,11 +462,14 @@ def keep_leases(config: Config, state: State) -> Steps:
             beat_at = now + SWEEP_S
             if (info.done, info.failed, info.blocked) != (state.done, state.failed, len(state.blocked)):
                 info = _info(config, state)
-            if not announced or info is not told.info or not state.reserved:  # a waiting claim is a beat, too
+            # A waiting claim is a beat, too. But a queue that missed too many has forgotten who this is, and an
+            # announcement that was under way for long may have undone a later one.
+            if not announced or info is not told.info or not state.reserved or now >= tell_at:
                 if info is not told.info:
                     told = Announce(info)
                 now, error = yield told
                 announced = error is None
+                tell_at = now + TELL_S
         if now >= extend_at:
             extend_at = now + every
             held = state.held()

@@ -430,7 +430,7 @@ class FinishedJobStaysInTheList(Commands):
         return job
 
 
-@breaks("Q6", "Q5", source="airflow#25843")
+@breaks("Q6", "Q5", "Q1", source="airflow#25843")
 class DeadTaskIsPurgedTwice(Commands):
     """Two schedulers find the same dead task: each counts a lost lease, and the budget is spent early."""
 
