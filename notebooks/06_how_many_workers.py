@@ -62,9 +62,7 @@ for workers, low, wait, high in rows:
 # %%
 from orch.lab import charts
 
-_ = charts.wait_by_workers(
-    rows, by_theory, target_s=TARGET, title="99 % of all jobs wait at most so long", what="wait"
-)
+_ = charts.wait_by_workers(rows, by_theory, target_s=TARGET, title="99 % of all jobs wait at most so long", what="wait")
 # %% [markdown]
 # Theory lies inside the intervals. They are wide where the system is nearly full: the queue remembers a bad minute for
 # long, so a measurement of a minute says little there. (A simulation can be made longer; a real one costs that time.)
