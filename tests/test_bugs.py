@@ -9,7 +9,6 @@ import json
 import re
 import subprocess
 import sys
-from functools import cache
 
 import pytest
 
@@ -24,47 +23,17 @@ from orch.testing.bugs.queue_store import Journaled
 from orch.testing.drivers import fast
 from orch.testing.machine import QueueMachine
 from orch.testing.report import promises
-from orch.testing.trace import Trace
 
 QUEUE = bugs.every("queue")
 GIVE_UP_S = 60.0  # of CPU
 ITSELF = re.compile(r"^(orch|seed|catalogue)\b")
 
 
-@cache
-def found(bug: Bug) -> bugs.Finding | None:
-    return queue_hunter.hunt(bug, budget_s=GIVE_UP_S)
-
-
 @pytest.mark.parametrize("bug", QUEUE, ids=lambda bug: bug.name)
 def test_a_seeded_bug_is_found_and_blamed_on_a_promise_that_it_breaks(bug):
-    finding = found(bug)
+    finding = queue_hunter.hunt(bug, budget_s=GIVE_UP_S)
     assert finding is not None, f"missed: {bug.what}"
     assert finding.promise in bug.promises, f"{finding.promise}: {finding.sentence}\n{finding.program}"
-
-
-@pytest.mark.parametrize("bug", QUEUE, ids=lambda bug: bug.name)
-def test_nothing_can_be_left_out_of_its_shortest_program_and_nothing_lowered(bug):
-    finding = found(bug)
-    machine = QueueMachine.of(bug.make, getattr(bug.make, "capabilities", None))
-    arity = {op.code: len(op.domains) for op in machine.operations}
-    steps = fast.steps_of(machine, Trace.parse(finding.token, arity))
-    try:
-        assert len(steps) == finding.steps
-        for shorter in smaller(steps):
-            done, violation = fast.replay(machine, bug.make, shorter)
-            assert violation is None, fast.trace_of(done).token
-    finally:
-        queue_hunter.close(bug)
-
-
-def smaller(steps):
-    """The steps without one of them, and with one argument lower."""
-    for n, (op, args) in enumerate(steps):
-        yield steps[:n] + steps[n + 1 :]
-        for place, arg in enumerate(args):
-            for lower in range(arg):
-                yield [*steps[:n], (op, (*args[:place], lower, *args[place + 1 :])), *steps[n + 1 :]]
 
 
 @pytest.mark.parametrize("number", sorted(number for number in promises() if number.startswith("Q")))
