@@ -99,6 +99,8 @@ def test_a_world_is_replayed_from_its_tape():
         ),
         # The only worker is stopped for most of a minute: nothing happens, and nobody is to blame.
         "sim1.ni.0.0.j0-0-5.x0-7-2-i-5-p-6-s-6.d554",
+        # A worker ends well before it comes to saying that a lease was refused to it.
+        "sim1.1jj.0-1.0-1-2.c36-0-1.j0-4-1.j1-5-5.j2-5-3.t0-0-5.t36-0-3.x0-h-6-n-1.x36-a-6-g-5-k-2.ed81",
     ],
 )
 @pytest.mark.promise("W2", "W4", "W8")

@@ -422,7 +422,10 @@ class Watch:
         """A worker ended by itself."""
         account = self.accounts[worker.id]
         down = self.world.now - account.told_down < 15.0
-        ids = ", ".join(repr(delivery.job.id) for delivery in account.held.values() if not delivery.dropped)
+        left = [delivery for delivery in account.held.values() if not delivery.dropped]
+        if code == 0:  # what it was refused is not its any more, whether it came to saying so or not
+            left = [delivery for delivery in left if not delivery.refused]
+        ids = ", ".join(repr(delivery.job.id) for delivery in left)
         if account.stop_seen is None:
             raise Broken("W5" if down else "W4", f"{worker.id} ended with code {code} although nobody told it to")
         if code == 0 and (ids or account.reserved):
