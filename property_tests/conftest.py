@@ -52,7 +52,7 @@ class Effort:
 EFFORTS = {  # traces and examples by profile, for a backend
     "memory": {"quick": (300, 30), "ci": (5_000, 200)},
     "sqlite": {"quick": (30, 5), "ci": (500, 40)},
-    "fakeredis": {"quick": (8, 2), "ci": (120, 20)},
+    "fakeredis": {"quick": (8, 2), "ci": (130, 20)},
     "redis": {"quick": (30, 5), "ci": (500, 40)},
 }
 

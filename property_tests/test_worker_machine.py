@@ -108,6 +108,11 @@ def test_a_world_in_which_something_was_found_breaks_nothing_now(token):
     assert replay(token).broken is None
 
 
+def test_a_claim_of_a_worker_that_was_stopped_may_take_effect_when_it_goes_on():
+    token = "sim1.1kv.0.0-1-2-3-4.c0-0-1.j3-0-4.j4-4-1.n0-g-7.o0-2-8-3-2.x0-1c-5.2f17"
+    assert replay(token, view="clients").broken is None
+
+
 @pytest.mark.parametrize("token", ["", "sim1", "sim1.0.0.0.zzzz", "q1.a.b.c"])
 def test_a_token_that_is_none_is_refused(token):
     with pytest.raises(InvalidInput, match="token"):

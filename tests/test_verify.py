@@ -255,12 +255,18 @@ def test_a_bad_argument_is_refused(given, shows):
 def test_a_run_that_never_did_something_fails():
     machine = QueueMachine.of(memory_store)
     outcome = fast.explore(machine, memory_store, traces=3)
-    outcome.steps = 10_000
+    outcome.traces, outcome.steps = 1_000, 10_000
     op = machine.by_code["X"]
     outcome.coverage[op.row : op.row + 10] = [0] * 10
     assert "extend_lease" in never_reached(machine, outcome.coverage)
     with pytest.raises(NeverReached, match="extend_lease"):
         judged(machine, memory_store, outcome, "fast")
+
+
+def test_a_run_that_ends_before_all_that_is_planned_only_says_what_it_did_not_do():
+    verified = verify(memory_store, max_examples=9)
+    assert verified.steps > 5_000
+    assert "crowd extended" in verified.never_reached
 
 
 def test_the_table_shows_states_and_operations():

@@ -129,7 +129,8 @@ def judged(machine: QueueMachine, store: Store, outcome: fast.Outcome, driver: s
         raise told(machine, store, outcome.failure) from None
     its_own = {op.name for op in machine.operations if op.weight or driver == "fast"}
     missing = tuple(name for name in never_reached(machine, outcome.coverage) if name in its_own)
-    if missing and outcome.steps >= ENOUGH_STEPS:
+    planned = driver != "fast" or outcome.traces > max(fast.CROWDS)  # was everything done that is planned for a trace?
+    if missing and planned and outcome.steps >= ENOUGH_STEPS:
         raise NeverReached(f"{outcome.steps} steps and never done: {', '.join(missing)}")
     level = "L4" if "lease" in machine.capabilities else "L3"
     return Verified(
