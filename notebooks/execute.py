@@ -1,7 +1,8 @@
 """Executes every notebook from a fresh kernel and compares its text outputs with the committed ones.
 
 `NN_name.py` (percent format) is the source, `NN_name.ipynb` the executed form that people look at. With `--update` the
-executed form is written anew, and a small picture of its last image for the gallery. A cell tagged `varies` is executed but not compared. Names given as arguments select.
+executed form is written anew, and a small picture of its last image for the gallery. A cell tagged `varies` is executed
+but not compared. Names given as arguments select.
 """
 
 import base64

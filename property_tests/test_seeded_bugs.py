@@ -16,12 +16,15 @@ from orch.testing.machine import QueueMachine
 from orch.testing.shrinking import neighbours, shorter
 
 QUICK_ONE_OF = 12  # bugs of the catalogue, in the quick profile
+#: And those whose program stays longer than it need be where shrinking does not try all short ones.
+TELLING = {"hands-out-its-own", "age-since-the-enqueue", "a-repeated-give-back-is-lost", "time-never-goes-back"}
 TRACES_MAX = 20_000
 SHORT = 4  # steps of the programs that are all tried
 TRIES_MAX = 1_500  # of them, for one bug
 BUGS = every("queue")
 if os.environ.get("HYPOTHESIS_PROFILE", "quick") == "quick":
-    BUGS = BUGS[::QUICK_ONE_OF]
+    BUGS = [bug for n, bug in enumerate(BUGS) if n % QUICK_ONE_OF == 0 or bug.name in TELLING]
+assert {bug.name for bug in BUGS} >= TELLING
 
 
 @pytest.fixture(scope="module", params=BUGS, ids=lambda bug: bug.name)

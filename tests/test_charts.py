@@ -1,5 +1,6 @@
 """What charts draw: the data of their lines, bars and signs, never their pixels."""
 
+import math
 from datetime import UTC, datetime, timedelta
 
 import matplotlib.pyplot as plt
@@ -477,3 +478,47 @@ def test_a_lease_lasts_until_its_time_is_over_as_extended_or_its_job_is_settled(
         ]
     )
     assert [tuple(span) for span in lease_spans(history)] == [("w", 1.0, 8.0, "j", 7), ("w", 9.0, 11.0, "j", 8)]
+
+
+# -- capacity ----------------------------------------------------------------------------------------------------------
+
+ROWS = [(17, 0.2, 0.5, 0.8), (16, 0.9, 1.3, 1.9)]
+
+
+def test_waits_have_a_dot_an_interval_and_the_line_of_theory():
+    ax = charts.wait_by_workers(ROWS, [(17, 0.59), (16, 1.29)], target_s=1.0)
+    assert points(lines(ax)["theory"]) == [(16, 1.29), (17, 0.59)]
+    assert points(lines(ax)["asked for: 1 s"])[0][1] == 1.0
+    bars = [collection.get_segments()[0].tolist() for collection in ax.collections]
+    assert bars == [[[16, 0.9], [16, 1.9]], [[17, 0.2], [17, 0.8]]]
+    dots = [points(line)[0] for line in ax.lines if line.get_marker() == "o"]
+    assert dots == [(16, 1.3), (17, 0.5)]
+    assert list(ax.get_xticks()) == [16, 17]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("workers", "wait in seconds")
+    assert ax.get_yscale() == "log"
+    assert {"0.1", "1"} <= {ax.yaxis.get_major_formatter()(value) for value in ax.get_yticks()}
+
+
+def test_a_wait_of_nothing_stands_at_the_lower_edge():
+    ax = charts.wait_by_workers([(1, 0.0, 0.5, 1.0), (2, 0.0, 0.0, 0.0)])
+    low = ax.get_ylim()[0]
+    assert low > 0
+    assert ax.collections[0].get_segments()[0].tolist() == [[1, low], [1, 1.0]]
+    assert points(ax.lines[-1]) == [(2, low)]
+
+
+def test_many_numbers_of_workers_have_few_ticks():
+    assert len(charts.wait_by_workers([], [(n, 1.0) for n in range(1, 101)]).get_xticks()) <= 24
+
+
+def test_a_distribution_is_a_step_for_each_job():
+    ax = charts.distributions({"simulated": [0.3, 0.1], "measured": [0.2, math.inf]})
+    assert points(lines(ax)["simulated"]) == [(0.0, 0.0), (0.1, 0.5), (0.3, 1.0)]
+    assert points(lines(ax)["measured"]) == [(0.0, 0.0), (0.2, 0.5)]
+    assert lines(ax)["simulated"].get_linestyle() != lines(ax)["measured"].get_linestyle()
+    assert ax.get_xlim() == (0.0, pytest.approx(0.309))
+
+
+def test_nothing_to_show_is_an_empty_chart():
+    assert not charts.wait_by_workers([]).lines
+    assert not charts.distributions({}).get_legend()

@@ -588,6 +588,7 @@ def test_a_claim_that_never_comes_back_does_not_keep_a_stopping_worker():
         hand.look(after=hand.step.until - hand.now)
     assert hand.code == 1
     assert hand.now == 107.0
+    assert hand.warned[-1].endswith("a claim under way was left behind")
 
 
 # -- burst ---------------------------------------------------------------------------------------------------------
@@ -977,16 +978,6 @@ def test_a_quiet_worker_gives_back_without_a_word_about_single_jobs():
     hand.look(Stop("SIGTERM"))
     assert not [line for line in hand.said if "j1" in line]
     assert "[w] Shutting down..." in hand.said
-
-
-def test_a_claim_that_is_left_behind_is_said_so():
-    hand = Hand(grace_s=1.0, wait_s=2.0)
-    hand.look()
-    hand.answer()
-    hand.look(Stop("SIGTERM"))
-    while hand.code is None:
-        hand.look(after=hand.step.until - hand.now)
-    assert hand.warned[-1].endswith("a claim under way was left behind")
 
 
 @pytest.mark.promise("W6")

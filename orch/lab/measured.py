@@ -20,7 +20,7 @@ from orch.job import FINAL, Job, JobStatus
 from orch.queue import PersistentQueue
 from orch.rig import Fleet, read_runs
 from orch.simulator.fleet import CALM, Workers, planned
-from orch.simulator.result import JobRow, Lane, quantile
+from orch.simulator.result import JobRow, Lane, Numbers
 from orch.simulator.scenario import Scenario
 
 START_S = 30.0  # workers that are not there by then do not come
@@ -29,45 +29,21 @@ EXTRA_S = 60.0  # beyond its last arrival and all of its work, after which a run
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class Measured(Numbers):
     """What came of a real run, in the terms of `orch.simulator.Result`: a row for each job, a lane for each attempt.
 
     Times are seconds from the beginning of the load; `seconds` is when the last job was final.
     """
 
     jobs: list[JobRow]
-    lanes: list[Lane]
+    runs: tuple[Lane, ...]
     seconds: float
     slots: int
 
     @property
-    def waits(self) -> list[float]:
-        """Seconds that each job waited, in the order of arrival."""
-        return [job.wait for job in self.jobs]
-
-    @property
-    def latencies(self) -> list[float]:
-        """Seconds until each job was final, in the order of arrival."""
-        return [job.latency for job in self.jobs]
-
-    def wait(self, part: float) -> float:
-        """The wait that this part of all jobs did not exceed."""
-        return quantile(self.waits, part)
-
-    def latency(self, part: float) -> float:
-        """The latency that this part of all jobs did not exceed."""
-        return quantile(self.latencies, part)
-
-    @property
-    def throughput(self) -> float:
-        """Final jobs a second."""
-        return sum(job.finished is not None for job in self.jobs) / self.seconds if self.seconds else 0.0
-
-    @property
-    def utilisation(self) -> float:
-        """The part of all slots that ran a job, on average."""
-        busy = sum((self.seconds if lane.end is None else lane.end) - lane.start for lane in self.lanes)
-        return busy / (self.slots * self.seconds) if self.seconds else 0.0
+    def lanes(self) -> list[Lane]:
+        """Every attempt, in the order of their starts."""
+        return list(self.runs)
 
 
 def measure(scenario: Scenario, *, seed: int | None = None, folder: Path | None = None) -> Measured:
@@ -125,7 +101,7 @@ def _run(scenario: Scenario, seed: int, queue: PersistentQueue, url: str, folder
         fleet.stop()
         rows = sorted((_row(job, origin_us) for job in queue.list_jobs(limit=total)), key=lambda row: row.arrived)
         runs = read_runs(fleet.state_log, (), origin_us)
-    lanes = [Lane(run.worker, run.job_id, run.attempt, run.start_s, run.end_s, run.outcome) for run in runs]
+    lanes = tuple(Lane(run.worker, run.job_id, run.attempt, run.start_s, run.end_s, run.outcome) for run in runs)
     return Measured(rows, lanes, max([0.0, *(row.finished or 0.0 for row in rows)]), count * slots)
 
 

@@ -100,6 +100,7 @@ class Worker:
         self.skew_s = skew_s
         self.gone = False
         self.paused_until = NOW
+        self.paused_s = 0.0  # in all
         self.steps = 0
         self._beat_at = math.inf  # when its next heartbeat is due, in a calm world
         self._step: Any = None  # of the main generator: what it waits for
@@ -158,6 +159,7 @@ class Worker:
     def pause(self, seconds: float) -> None:
         """The whole process is stopped for a while, as by SIGSTOP: afterwards it may be a zombie."""
         self.paused_until = self.world.now + seconds
+        self.paused_s += seconds
         self.world.orphaned(self.id)
         if self.watch is not None:
             self.watch.disturbed(self, seconds)

@@ -169,7 +169,7 @@ def _played(ordeal: Ordeal, subject: Subject, view: str) -> Ended:
         if broken is None:
             found: Sequence[Violation] = ()
             if not straight:
-                found = check(scene.history(view), SPEC if view == "store" else SPEC_OF_CLIENTS).violations
+                found = check(scene.history(view), SPEC if view == "store" else scene.spec_of_clients()).violations
             if found:
                 violation = scene.gravest(found)
                 broken = Broken(violation.promise, violation.message)
@@ -194,8 +194,7 @@ def _played(ordeal: Ordeal, subject: Subject, view: str) -> Ended:
 
 
 SPEC = Spec(lease_s=LEASE_S, sweep_s=SWEEP_S, max_crashes=MAX_CRASHES, skew_s=0.001, drift=0.0, effect_s=1.0)
-# To a client, what it asked may take effect late: on the network's account, or when it goes on after it was stopped.
-SPEC_OF_CLIENTS = replace(SPEC, effect_s=5.0 + 34.0)
+ON_THE_WAY_S = 5.0  # a request whose client hears nothing is done or gone by then, if its client was not paused
 
 
 class _Scene:
@@ -395,6 +394,11 @@ class _Scene:
                 ops.append(Op("judge", "get", job_id, {}, at, at, Outcome.OK, value))
             self.made = History(ops)
         return self.made
+
+    def spec_of_clients(self) -> Spec:
+        """To a client, what it asked may take effect late: that of one that was paused, when it goes on."""
+        paused_s = max((worker.paused_s for worker in self.workers), default=0.0)
+        return replace(SPEC, effect_s=ON_THE_WAY_S + paused_s)
 
     def gravest(self, violations: Sequence[Violation]) -> Violation:
         """A job that is lost says more than the dequeues that did not find it; else what was broken first."""

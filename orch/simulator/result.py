@@ -77,8 +77,51 @@ class Depth(NamedTuple):
     running: int
 
 
+class Numbers:
+    """What can be said of a load from the rows of its jobs and the lanes of its attempts, simulated or measured."""
+
+    __slots__ = ()
+    jobs: list[JobRow]
+    seconds: float
+    slots: int
+
+    @property
+    def lanes(self) -> list[Lane]:
+        """Every attempt, in the order of their starts."""
+        raise NotImplementedError
+
+    @property
+    def waits(self) -> list[float]:
+        """Seconds that each job waited, in the order of arrival."""
+        return [job.wait for job in self.jobs]
+
+    @property
+    def latencies(self) -> list[float]:
+        """Seconds until each job was final, in the order of arrival."""
+        return [job.latency for job in self.jobs]
+
+    def wait(self, part: float) -> float:
+        """The wait that this part of all jobs did not exceed, in seconds: `wait(0.99)` is the 99th percentile."""
+        return quantile(self.waits, part)
+
+    def latency(self, part: float) -> float:
+        """The latency that this part of all jobs did not exceed, in seconds."""
+        return quantile(self.latencies, part)
+
+    @property
+    def throughput(self) -> float:
+        """Final jobs a second."""
+        return sum(job.finished is not None for job in self.jobs) / self.seconds if self.seconds else 0.0
+
+    @property
+    def utilisation(self) -> float:
+        """The part of all slots that ran a job, on average."""
+        busy = sum((self.seconds if lane.end is None else lane.end) - lane.start for lane in self.lanes)
+        return busy / (self.slots * self.seconds) if self.seconds else 0.0
+
+
 @dataclass(slots=True)
-class Result:
+class Result(Numbers):
     """What came of a simulation. `seconds` is its length; `slots` is how many jobs could run at a time."""
 
     jobs: list[JobRow]
@@ -108,35 +151,6 @@ class Result:
         return replace(self, jobs=[job for job in self.jobs if job.tenant == tenant])
 
     # -- numbers ---------------------------------------------------------------------------------------------------
-
-    @property
-    def waits(self) -> list[float]:
-        """Seconds that each job waited, in the order of arrival."""
-        return [job.wait for job in self.jobs]
-
-    @property
-    def latencies(self) -> list[float]:
-        """Seconds until each job was final, in the order of arrival."""
-        return [job.latency for job in self.jobs]
-
-    def wait(self, part: float) -> float:
-        """The wait that this part of all jobs did not exceed: `wait(0.99)` is the 99th percentile."""
-        return quantile(self.waits, part)
-
-    def latency(self, part: float) -> float:
-        """The latency that this part of all jobs did not exceed."""
-        return quantile(self.latencies, part)
-
-    @property
-    def throughput(self) -> float:
-        """Final jobs a second."""
-        return sum(job.finished is not None for job in self.jobs) / self.seconds if self.seconds else 0.0
-
-    @property
-    def utilisation(self) -> float:
-        """The part of all slots that ran a job, on average."""
-        busy = sum((self.seconds if one.ended is None else one.ended) - one.began for one in self.attempts)
-        return busy / (self.slots * self.seconds) if self.seconds else 0.0
 
     @property
     def lanes(self) -> list[Lane]:

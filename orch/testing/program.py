@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -172,6 +172,23 @@ def code(value: Any) -> str:
     return repr(value)
 
 
+def acted(
+    script: Script, run: Run, steps: Sequence[Step]
+) -> Iterator[tuple[int, Operation, tuple[Any, ...], str, Any, Any]]:
+    """Do the steps one after the other; of each that can be done its place, values, call as text, and both answers."""
+    for n, (op, args) in enumerate(steps):
+        values = op.bind(run, *args)
+        if values is None:
+            continue
+        text = op.show(script, *values)
+        expected = op.step(run.model, *values)
+        try:
+            actual = op.call(run, *values)
+        except Exception as error:
+            actual = error
+        yield n, op, values, text, expected, actual
+
+
 def program_of(machine: QueueMachine, store: Store, steps: Sequence[Step], violation: Violation) -> str:
     """The steps as a program; its last statement fails while the queue breaks the promise."""
     script = Script(keeps=any(op.name == "caller's change" for op, _ in steps))
@@ -180,18 +197,8 @@ def program_of(machine: QueueMachine, store: Store, steps: Sequence[Step], viola
         header = _header(store, run.clients[0])
         if script.keeps:
             script.lines.append("given = answer = None")
-        for n, (op, args) in enumerate(steps):
-            values = op.bind(run, *args)
-            if values is None:
-                continue
-            text = op.show(script, *values)
-            last = n == len(steps) - 1
-            expected = op.step(run.model, *values)
-            try:
-                actual = op.call(run, *values)
-            except Exception as error:
-                actual = error
-            if last:
+        for n, op, values, text, expected, actual in acted(script, run, steps):
+            if n == len(steps) - 1:
                 try:
                     script.lines += claim(script, run, op, text, violation)
                 except (AttributeError, KeyError, TypeError, ValueError):  # an answer of no known shape
@@ -248,22 +255,14 @@ def listing_of(machine: QueueMachine, steps: Sequence[Step], header: tuple[str, 
     run = Run(machine, Stand())
     if script.keeps:
         script.lines.append("given = answer = None")
-    for n, (op, args) in enumerate(steps):
-        values = op.bind(run, *args)
-        if values is None:
-            continue
-        text = op.show(script, *values)
-        if n == len(steps) - 1:
-            script.lines.append(text)
-            break
-        expected = op.step(run.model, *values)
-        try:
-            actual = op.call(run, *values)
-        except Exception as error:
-            actual = error
+    for _, op, values, text, expected, actual in acted(script, run, steps[:-1]):
         script.lines += statement(script, op, text, actual)
         with suppress(Violation):  # what stands in may do more than the queue
             run.judge(op, values, expected, actual)
+    for op, args in steps[-1:]:  # not done: it is where the queue hangs
+        bound = op.bind(run, *args)
+        if bound is not None:
+            script.lines.append(op.show(script, *bound))
     return _whole(script, header or _GIVEN)
 
 

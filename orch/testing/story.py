@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from orch.testing.blame import shown
 from orch.testing.machine import Operation, QueueMachine, Run, Step, Store, Violation
 from orch.testing.model import DEAD, DELAYED, DONE, DUE, EXPIRED, HELD, QUARANTINED, READY, UNREAD, Model
-from orch.testing.program import Script, statement
+from orch.testing.program import Script, acted, statement
 
 TEXT_MAX = 96  # characters of a step
 STATES = {  # a place of the model in one word
@@ -57,16 +57,7 @@ def story_of(machine: QueueMachine, store: Store, steps: Sequence[Step], violati
     run = Run(machine, store)
     start = run.model.now
     try:
-        for op, args in steps:
-            values = op.bind(run, *args)
-            if values is None:
-                continue
-            text = op.show(script, *values)
-            expected = op.step(run.model, *values)
-            try:
-                actual = op.call(run, *values)
-            except Exception as error:
-                actual = error
+        for _, op, values, text, expected, actual in acted(script, run, steps):
             right = _as_it_should(run, op, values, expected, actual)
             lines = statement(script, op, text, actual) if right else [text]  # a wrong answer may be of any shape
             scenes.append(_scene(len(scenes) + 1, run.model, start, _short(lines)))
