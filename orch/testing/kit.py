@@ -10,7 +10,7 @@ from orch.checks import check_int, check_seconds, shown
 from orch.errors import InvalidInput
 from orch.testing import levels
 from orch.testing.capabilities import CAPABILITIES, Fit, checked_capabilities, detected
-from orch.testing.drivers import fast
+from orch.testing.drivers import fast, plans
 from orch.testing.machine import QueueMachine, Store
 from orch.testing.report import ContractViolation, coverage_counts, coverage_table, never_reached, violation_of
 from orch.testing.subject import subject
@@ -129,7 +129,7 @@ def judged(machine: QueueMachine, store: Store, outcome: fast.Outcome, driver: s
         raise told(machine, store, outcome.failure) from None
     its_own = {op.name for op in machine.operations if op.weight or driver == "fast"}
     missing = tuple(name for name in never_reached(machine, outcome.coverage) if name in its_own)
-    planned = driver != "fast" or outcome.traces > max(fast.CROWDS)  # was everything done that is planned for a trace?
+    planned = driver != "fast" or outcome.traces > max(plans.CROWDS)  # was everything done that is planned for a trace?
     if missing and planned and outcome.steps >= ENOUGH_STEPS:
         raise NeverReached(f"{outcome.steps} steps and never done: {', '.join(missing)}")
     level = "L4" if "lease" in machine.capabilities else "L3"

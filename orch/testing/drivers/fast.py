@@ -8,19 +8,17 @@ step can be dropped, no argument lowered, no bulk form said as single ones, and 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from orch.testing.drivers.plans import BAD_CODES, CROWD_EVERY, CROWDS, TOUR, finish, follow, shocks, tour
 from orch.testing.machine import IDS, Args, Notes, Operation, QueueMachine, Run, Step, Store, Violation
-from orch.testing.model import PENDING
 from orch.testing.shrinking import drop_chunks, drop_pairs, lower
 from orch.testing.trace import Trace, generator
 
 STEPS = 50  # of a trace, before its end
-_SELDOM_SEEN = "swq"  # stats, workers, quarantine
 _CONTAINS = ("Q1", "Q2", "Q5", "Q9")  # promises that nobody breaks by himself who needs an unreadable record for it
-_BAD = "Fb"  # bad input
 _ALWAYS = "ED"  # operations without which nothing happens
 DRAWN_ANEW = 6  # arguments that are drawn anew for a trace
 HAND = 64  # arguments of each operation to choose from
@@ -83,7 +81,7 @@ def explore(
     outcome = Outcome(coverage=[0] * machine.rows)
     rng = generator(seed)
     deck = Deck(machine, rng)
-    plans = iter(_plans(machine))
+    plans = shocks(machine)
     for n in range(traces):
         if stop is not None and stop():
             break
@@ -92,9 +90,9 @@ def explore(
         run = Run(machine, store, Notes(outcome.coverage) if noted else None)
         try:
             if n % CROWD_EVERY in CROWDS:
-                wander_in_a_crowd(run, rng, CROWDS[n % CROWD_EVERY])
+                follow(run, CROWDS[n % CROWD_EVERY], rng)
             elif n == TOUR:
-                tour(run)
+                follow(run, tour(machine))
             elif n % 2 and (plan := next(plans, None)) is not None:
                 follow(run, plan)
             else:
@@ -173,7 +171,7 @@ def wander(run: Run, rng: Callable[[], float], deck: Deck, steps: int) -> None:
     for card in deck.hands(ids, rich=rng() < _RICH):
         op = card[0]
         chance = rng()
-        if op.code in _BAD and not deck.bad_input:
+        if op.code in BAD_CODES and not deck.bad_input:
             continue
         if op.code in _ALWAYS or chance < _SWARM:
             menu += [card] * (op.weight if chance > _SWARM * _BOOST else max(op.weight, _BOOSTED))
@@ -195,101 +193,6 @@ def wander(run: Run, rng: Callable[[], float], deck: Deck, steps: int) -> None:
     finish(run)
 
 
-def finish(run: Run) -> None:
-    """The end of each trace: a look at what is seldom looked at, the delivery of all that should still come, a list."""
-    by_code, model = run.machine.by_code, run.model
-    for code in _SELDOM_SEEN:
-        if code in by_code:
-            run.do(by_code[code], ())
-    if "g" in by_code:
-        for n in run.delivered:
-            run.do(by_code["g"], (n,))
-    run.do(by_code["A"], (7,))
-    for _ in range(10):
-        run.do(by_code["D"], (0, 0))
-        if all(job.due is not None or job.fields["status"] is not PENDING for job in model.jobs.values()):
-            break
-    if "L" in by_code:
-        run.do(by_code["L"], ())
-
-
-def tour(run: Run) -> None:
-    """One trace that makes each bad call once, while a job runs."""
-    by_code = run.machine.by_code
-    for code in "ED":
-        run.do(by_code[code], (0,) * len(by_code[code].domains))
-    for code in _BAD:
-        for n in range(by_code[code].domains[0] if code in by_code else 0):
-            run.do(by_code[code], (n,))
-    finish(run)
-
-
-def follow(run: Run, plan: list[tuple[str, Args]]) -> None:
-    """One trace that does what a plan says, as far as the machine has it."""
-    for code, args in plan:
-        if code in run.machine.by_code:
-            run.do(run.machine.by_code[code], args)
-    finish(run)
-
-
-def _plans(machine: QueueMachine) -> Iterator[list[tuple[str, Args]]]:
-    """Short traces for what chance seldom meets: a client that dies or is met at each step of each verb."""
-    if "k" in machine.by_code:
-        for place in range(machine.by_code["k"].domains[2]):
-            for verb, before in _DYING:
-                yield [*before, ("k", (0, verb, place))]
-    if "i" in machine.by_code:
-        for place in range(1, machine.by_code["i"].domains[2]):
-            for verb, before in _DYING:
-                for other in range(machine.by_code["i"].domains[4]):
-                    yield [*before, ("i", (0, verb, place, 0, other))]
-
-
-def _steps(text: str) -> list[tuple[str, Args]]:
-    return [(word[0], tuple(map(int, word[1:]))) for word in text.split()]
-
-
-#: Verbs of DEATHS, by their number, with what makes them do something.
-_DYING = [
-    (verb, _steps(before))
-    for verb, befores in enumerate(
-        (
-            ("",),
-            ("E00000", "E00000 D02 A1", "E00010 A1"),
-            ("E00000 D00",),
-            ("E00200 D00",),
-            ("E00000 D00",),
-            ("E00000", "E00000 D00"),
-            ("E00000 O0100 A0",),
-            ("E00000 O0100 A0",),
-        )
-    )
-    for before in befores
-]
-
-
-def wander_in_a_crowd(run: Run, rng: Callable[[], float], plan: str) -> None:
-    """One trace with more jobs than a slice, a list or a reclaim takes at once: a plan, with digressions."""
-    by_code = run.machine.by_code
-    for place in range(0, len(plan), 3):
-        code, args = plan[place], tuple(int(digit) for digit in plan[place + 1 : place + 3])
-        if code in by_code:
-            op = by_code[code]
-            run.do(op, args[: len(op.domains)])
-        aside = by_code.get("HIeADPlcLn"[int(rng() * 10)])
-        if aside is not None and rng() < 0.3:
-            run.do(aside, tuple([int((x := rng()) * x * domain) for domain in aside.domains]))
-    finish(run)
-
-
-#: Plans for traces in a crowd, by the number of the trace: three characters a step, arguments that are not taken 0.
-CROWDS = {
-    50: "C00H10H00A20D00L00l00A40D00D00c00L00",  # leases that end in two groups, taken back a hundred at a time
-    100: "C10H01I00A00P00L00",  # more reports and purges than a slice; it takes as long as thirty others
-    120: "C10H02e10A10D00L00H00I10c00",  # more extensions; as long as forty
-}
-CROWD_EVERY = 2_000  # traces, after which the plans come again
-TOUR = 20  # the number of the trace that makes all bad calls
 BAD_INPUT = 70  # the first trace with bad calls among others: other faults are worth more
 
 

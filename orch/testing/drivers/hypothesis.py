@@ -16,6 +16,7 @@ import hypothesis.strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from orch.testing.drivers import fast
+from orch.testing.drivers.plans import finish
 from orch.testing.machine import Notes, Operation, QueueMachine, Run, Step, Store, Violation
 from orch.testing.report import ContractViolation, violation_of
 from orch.testing.trace import Trace
@@ -83,7 +84,7 @@ class QueueStateMachine(RuleBasedStateMachine):
     def end(self) -> None:
         """What every trace ends with."""
         try:
-            fast.finish(self.queue_run)
+            finish(self.queue_run)
         except Violation as violation:
             self.broken = True
             raise Found(self.machine, self.store, self.queue_run.steps, violation) from None

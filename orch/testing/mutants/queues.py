@@ -21,7 +21,7 @@ from orch.backends import memory, sqlite
 from orch.job import Job
 from orch.queue import PersistentQueue
 from orch.testing.clock import FakeClock
-from orch.testing.drivers import fast
+from orch.testing.drivers import fast, plans
 from orch.testing.machine import QueueMachine, Run, Store
 from orch.testing.mutants import sql
 from orch.testing.mutants.edges import LEASE_S, MAX_CRASHES, PLANS, edges, lanes, lists, purges, reclaims, waits
@@ -43,8 +43,8 @@ def traces(machine: QueueMachine, store: Store, n: int) -> Iterator[None]:
         if number == PLANS_AFTER:
             yield from _seldom(machine, store, rng)
         with _running(machine, store) as run:
-            if number == fast.TOUR:
-                fast.tour(run)
+            if number == plans.TOUR:
+                plans.follow(run, plans.tour(machine))
             else:
                 fast.wander(run, rng, deck, fast.STEPS)
         yield
@@ -64,9 +64,9 @@ def _seldom(machine: QueueMachine, store: Store, rng: Callable[[], float]) -> It
         clock = FakeClock()
         check_in_time(clock, store(clock))
         yield
-    for plan in fast.CROWDS.values():
+    for plan in plans.CROWDS.values():
         with _running(machine, store) as run:
-            fast.wander_in_a_crowd(run, rng, plan)
+            plans.follow(run, plan, rng)
         yield
 
 
