@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import ast
 import json
+import sqlite3 as raw_sqlite
 import types
+from contextlib import closing
 
 import pytest
 
 from orch import schedule
 from orch.errors import InvalidInput
+from orch.job import Job
 from orch.testing.clock import FakeClock
-from orch.testing.mutants import edges, sql
+from orch.testing.mutants import edges, files, sql
 from orch.testing.mutants.__main__ import main, text
 from orch.testing.mutants.engine import Mutant, Score, Target, module_of, python_mutants, score
 from orch.testing.mutants.equivalent import EQUIVALENT
@@ -244,6 +247,33 @@ def test_a_right_queue_passes_what_chance_seldom_reaches(backend, tmp_path):
         check(clock, store(clock))
 
 
+@pytest.mark.parametrize("check", files.CHECKS)
+def test_the_sqlite_backend_passes_the_checks_of_its_file(check, tmp_path):
+    store = FileStore(sqlite, tmp_path)
+    check(sqlite, store)
+    store.inspect()
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("UPDATE job SET ticket = NULL", "a ready job without a ticket"),
+        ("UPDATE state SET pending = 2", "a wrong count of pending jobs"),
+        ("INSERT INTO gone VALUES (1)", "purged jobs that are still to be removed"),
+    ],
+)
+def test_rows_that_do_not_fit_together_are_named(statement, told, tmp_path):
+    store = FileStore(sqlite, tmp_path)
+    with closing(store(FakeClock())) as queue:
+        queue.enqueue(Job.new("d.yaml", id="a"))
+    store.inspect()
+    with closing(raw_sqlite.connect(store.path)) as db:
+        db.execute(statement)
+        db.commit()
+    with pytest.raises(AssertionError, match=told):
+        store.inspect()
+
+
 def memory_of_edges(clock):
     from orch.backends.memory import MemoryQueue
 
@@ -279,6 +309,40 @@ def test_the_command_prints_figures_and_exits_1_for_what_is_not_good(capsys, mon
     printed = capsys.readouterr()
     assert "toy       " in printed.out
     assert "run 1" in printed.err
+
+
+def told_parts(monkeypatch, capsys, tmp_path, parts):
+    monkeypatch.setattr("orch.testing.mutants.__main__.target", lambda name: toy(check_all))
+    files = []
+    for part in parts:
+        main(["toy", "--part", part, "--json"])
+        files.append(tmp_path / f"{len(files)}.json")
+        files[-1].write_text(capsys.readouterr().out)
+    return list(map(str, files))
+
+
+def test_parts_are_joined_to_the_figures_of_the_whole(capsys, monkeypatch, tmp_path):
+    files = told_parts(monkeypatch, capsys, tmp_path, ["3/3", "1/3", "2/3"])
+    assert main(["--join", *files, "--json"]) == 1
+    joined = json.loads(capsys.readouterr().out)[0]
+    whole = score(toy(check_all)).to_dict()
+    for one in (joined, whole):
+        del one["cpu_s"], one["mutants_per_cpu_s"]
+        for rows in ("each", "survivors"):
+            one[rows].sort(key=lambda row: row["mutant"])
+    assert joined == whole
+    assert main(["--join", *files]) == 1
+    assert "SURVIVED Inner.spin" in capsys.readouterr().out
+
+
+def test_parts_that_make_no_whole_exit_2_and_are_named(capsys, monkeypatch, tmp_path):
+    files = told_parts(monkeypatch, capsys, tmp_path, ["1/3", "3/3"])
+    (tmp_path / "none.json").write_text("{}")
+    for given, shown in ((files, "got 1/3, 3/3"), ([files[0], files[0]], "got 1/3, 1/3"), ([str(tmp_path)], "--join")):
+        with pytest.raises(SystemExit) as caught:
+            main(["--join", *given])
+        assert caught.value.code == 2
+        assert shown in capsys.readouterr().err
 
 
 def test_what_is_not_mutated_is_shown(capsys):

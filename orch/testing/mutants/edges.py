@@ -69,6 +69,8 @@ PLANS: tuple[tuple[tuple[str, Args], ...], ...] = (
         ),
         *(("s", ()), ("E", (3, 1, 0, 2, 0)), ("s", ()), ("D", (0, 0)), ("s", ()), ("D", (0, 0)), ("s", ())),
     ),
+    # the output of a task is recorded again, and is another
+    (("E", (0, 0, 0, 0, 0)), ("D", (0, 0)), ("G", (0, 0, 0, 0)), ("G", (0, 0, 1, 0)), ("G", (0, 0, 0, 1)), ("g", (0,))),
     # a job is cancelled and requeued: it takes a new ticket
     (("E", (0, 0, 0, 0, 0)), ("K", (0,)), ("E", (1, 0, 0, 0, 0)), ("Q", (0,)), *_LOOK, ("D", (0, 0)), ("D", (0, 0))),
 )
@@ -127,7 +129,8 @@ def edges(queue: PersistentQueue) -> None:
         for n in (*range(most), 0):
             queue.record_progress(lease, f"t{n}", text)
         _refused(lambda: queue.record_progress(lease, "more", 1), str(checks.PROGRESS_TOTAL_MAX))
-        assert len(queue.progress("a")) == most, "an output was lost"
+        assert queue.progress("a") == {f"t{n}": text for n in range(most)}, "an output was lost"
+        assert list(queue.progress("a")) == [f"t{n}" for n in range(most)], "outputs come in the order of their tasks"
         queue.update_status("a", JobStatus.FAILED, lease=lease)
         queue.requeue("a")
         assert queue.progress("a") == {}, "progress survived a requeue"
@@ -259,6 +262,10 @@ def waits(queue: PersistentQueue) -> None:
         now = "2027-01-15T08:00:00+00:00"
         queue.enqueue(Job("a", "d.yaml", "t", None, JobStatus.PENDING, now, not_before=now))
         assert (queue.stats().ready, queue.stats().delayed) == (1, 0), "due now"
+        queue.enqueue(Job("b", "d.yaml", "t", None, JobStatus.PENDING, now, max_retries=1))
+        leases = [job.lease for job in queue.dequeue_many(2)]
+        queue.update_status("b", JobStatus.RETRY, lease=leases[1], delay_s=1e-9)
+        assert (queue.stats().ready, queue.stats().delayed) == (1, 0), "a wait of less than a microsecond is none"
 
 
 def lists(queue: PersistentQueue) -> None:

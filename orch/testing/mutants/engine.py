@@ -14,11 +14,12 @@ import statistics
 import time
 import types
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from orch.errors import InvalidInput
 from orch.testing.mutants.operators import Site, sites
 
 SLOWER = 20.0  # times the CPU time of the longest run of the original, and then
@@ -81,6 +82,7 @@ class Score:
     survivors: list[Mutant] = field(default_factory=list)
     equivalent: list[tuple[Mutant, str]] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)  # declared equivalent, and killed or not there any more
+    part: tuple[int, int] = (1, 1)  # which of the mutants, see `score`; of a part, `unused` says little
     operators: Counter[str] = field(default_factory=Counter)
     judged: list[tuple[Mutant, int | None]] = field(default_factory=list)  # with the run that killed it
     cpu_s: float = 0.0
@@ -115,6 +117,7 @@ class Score:
         """For `--json`; "each" has every mutant with the run that killed it, null if none did."""
         return {
             "target": self.target,
+            "part": list(self.part),
             "good": self.good,
             "mutants": self.mutants,
             "killed": self.killed,
@@ -133,6 +136,8 @@ class Score:
                     "function": mutant.function,
                     "line": mutant.line,
                     "operator": mutant.operator,
+                    "before": mutant.before,
+                    "after": mutant.after,
                     "mutant": mutant.key,
                     "runs": took,
                 }
@@ -152,7 +157,7 @@ def score(
     tell: Callable[[Mutant, int | None], None] | None = None,
 ) -> Score:
     """Judge the mutants of a target; with part (k, n) each n-th of them, from the k-th on."""
-    result = Score(target.name)
+    result = Score(target.name, part=part)
     limit_s = EXTRA_S + SLOWER * _longest(target)
     declared = [(re.compile(pattern, re.DOTALL), reason, [0]) for pattern, reason in equivalents]
     begun = time.process_time()
@@ -181,9 +186,50 @@ def score(
         if tell is not None:
             tell(mutant, took)
     result.cpu_s = time.process_time() - begun
-    if part == (1, 1):
-        result.unused = [pattern.pattern for pattern, _, used in declared if not used[0]]
+    result.unused = [pattern.pattern for pattern, _, used in declared if not used[0]]
     return result
+
+
+def joined(parts: Iterable[Mapping[str, Any]]) -> list[Score]:
+    """The scores of whole targets from those of their parts, as `to_dict` gives them.
+
+    Raises `InvalidInput` for a target of which a part is missing or comes twice.
+    """
+    by_target: dict[str, list[Mapping[str, Any]]] = {}
+    for one in parts:
+        by_target.setdefault(one["target"], []).append(one)
+    return [_whole(name, of_it) for name, of_it in by_target.items()]
+
+
+def _whole(name: str, parts: list[Mapping[str, Any]]) -> Score:
+    have = sorted(tuple(one["part"]) for one in parts)
+    n = have[0][1]
+    if have != [(k, n) for k in range(1, n + 1)]:
+        given = ", ".join(f"{k}/{of}" for k, of in have)
+        raise InvalidInput(f"{name}: needed is each of the parts 1/{n} to {n}/{n} once, got {given}")
+    whole = Score(name)
+    for one in parts:
+        whole.mutants += one["mutants"]
+        whole.stillborn += one["stillborn"]
+        whole.hung += one["hung"]
+        whole.cpu_s += one["cpu_s"]
+        reasons = {row["mutant"]: row["reason"] for row in one["equivalent"]}
+        for row in one["each"]:
+            mutant = Mutant(name, row["function"], row["line"], row["operator"], row["before"], row["after"], _gone)
+            whole.operators[mutant.operator] += 1
+            whole.judged.append((mutant, row["runs"]))
+            if row["runs"] is not None:
+                whole.runs.append(row["runs"])
+            elif mutant.key in reasons:
+                whole.equivalent.append((mutant, reasons[mutant.key]))
+            else:
+                whole.survivors.append(mutant)
+    whole.unused = [pattern for pattern in parts[0]["unused"] if all(pattern in one["unused"] for one in parts)]
+    return whole
+
+
+def _gone() -> types.ModuleType:
+    raise InvalidInput("a mutant that was read from a file cannot be made; run its target")
 
 
 def runs_to_kill(target: Target, module: types.ModuleType, limit_s: float) -> tuple[int | None, bool]:

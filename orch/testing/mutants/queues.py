@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from orch.queue import PersistentQueue
 from orch.testing.clock import FakeClock
 from orch.testing.drivers import fast, plans
 from orch.testing.machine import QueueMachine, Run, Store
-from orch.testing.mutants import sql
+from orch.testing.mutants import files, sql
 from orch.testing.mutants.edges import LEASE_S, MAX_CRASHES, PLANS, edges, lanes, lists, purges, reclaims, waits
 from orch.testing.mutants.engine import Mutant, Stuck, Target, module_of, python_mutants
 from orch.testing.stores import memory_store
@@ -31,17 +31,17 @@ from orch.testing.trace import generator
 
 MEMORY_TRACES = 400
 SQLITE_TRACES = 150
-PLANS_AFTER = 30  # traces, the other runs come
+PLANS_AFTER = 15  # traces, the other runs come
 _SQL_STEPS = 20  # callbacks of 100,000 instructions of SQLite's machine until a statement counts as one that loops
 
 
-def traces(machine: QueueMachine, store: Store, n: int) -> Iterator[None]:
-    """The first traces of the fast driver, one a run; among them plans, crowds and edges."""
+def traces(machine: QueueMachine, store: Store, n: int, checks: Sequence[Callable[[], None]] = ()) -> Iterator[None]:
+    """The first traces of the fast driver, one a run; among them plans, crowds, edges and these checks."""
     rng = generator(0)
     deck = fast.Deck(machine, rng)
     for number in range(n):
         if number == PLANS_AFTER:
-            yield from _seldom(machine, store, rng)
+            yield from _seldom(machine, store, rng, checks)
         with _running(machine, store) as run:
             if number == plans.TOUR:
                 plans.follow(run, plans.tour(machine))
@@ -50,19 +50,24 @@ def traces(machine: QueueMachine, store: Store, n: int) -> Iterator[None]:
         yield
 
 
-def _seldom(machine: QueueMachine, store: Store, rng: Callable[[], float]) -> Iterator[None]:
-    """A run for each plan, crowd and edge."""
+def _seldom(
+    machine: QueueMachine, store: Store, rng: Callable[[], float], checks: Sequence[Callable[[], None]]
+) -> Iterator[None]:
+    """A run for each plan, check, edge and crowd; those that take long come last."""
     for steps in PLANS:
         with _running(machine, store) as run:
             for code, args in steps:
                 run.do(machine.by_code[code], args)
         yield
-    for check in (lists, waits, edges):
-        check(store(FakeClock()))
+    for check in checks:
+        check()
         yield
-    for check_in_time in (purges, reclaims, lanes):
+    for check_in_time in (lanes, purges, reclaims):
         clock = FakeClock()
         check_in_time(clock, store(clock))
+        yield
+    for check_of in (waits, lists, edges):
+        check_of(store(FakeClock()))
         yield
     for plan in plans.CROWDS.values():
         with _running(machine, store) as run:
@@ -77,6 +82,11 @@ def _running(machine: QueueMachine, store: Store) -> Iterator[Run]:
         yield run
     finally:
         run.close()
+    getattr(store, "inspect", _nothing)()
+
+
+def _nothing() -> None:
+    pass
 
 
 def scope(
@@ -227,7 +237,7 @@ class FileStore:
 
     def __init__(self, module: Any, folder: Path) -> None:
         self._module = module
-        self._path = folder / "queue.db"
+        self.path = folder / "queue.db"
         self._empty = folder / "empty.db"
         self._clock = FakeClock()
         if not self._empty.exists():
@@ -235,8 +245,8 @@ class FileStore:
 
     def __call__(self, clock: FakeClock) -> PersistentQueue:
         for suffix in ("", "-wal", "-shm"):
-            Path(f"{self._path}{suffix}").unlink(missing_ok=True)
-        shutil.copyfile(self._empty, self._path)
+            Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+        shutil.copyfile(self._empty, self.path)
         self._clock = clock
         return self._open()
 
@@ -249,9 +259,13 @@ class FileStore:
         queue.close()
         return self._open()
 
+    def inspect(self) -> None:
+        """Look into the file, which no queue has open."""
+        files.sound(self.path)
+
     def _open(self) -> PersistentQueue:
         made: PersistentQueue = self._module.SqliteQueue(
-            self._path, clock=self._clock, lease_s=LEASE_S, max_crashes=MAX_CRASHES
+            self.path, clock=self._clock, lease_s=LEASE_S, max_crashes=MAX_CRASHES
         )
         return made
 
@@ -331,7 +345,9 @@ def _sqlite_original() -> types.ModuleType:
 def _sqlite_runs(module: types.ModuleType) -> Iterator[None]:
     quick = Path("/dev/shm")  # noqa: S108 - a file system in memory, where there is one
     with tempfile.TemporaryDirectory(dir=quick if os.access(quick, os.W_OK) else None) as folder:
-        yield from traces(_machine("sqlite"), FileStore(module, Path(folder)), SQLITE_TRACES)
+        store = FileStore(module, Path(folder))
+        checks = [partial(check, module, store) for check in files.CHECKS]
+        yield from traces(_machine("sqlite"), store, SQLITE_TRACES, checks)
 
 
 SQLITE = Target(
