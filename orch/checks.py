@@ -7,6 +7,7 @@ Nothing here knows a job or a backend.
 from __future__ import annotations
 
 import json
+import marshal
 import math
 from typing import Any
 
@@ -25,6 +26,9 @@ INT_MAX = 1_000_000_000  # counters and limits; far inside what every store keep
 SECONDS_MAX = 1_000_000_000.0  # about 31 years
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode  # dumps makes one a call
 _CUT_MARK = " … [cut by orch]"
+_NESTED = frozenset({dict, list})  # the types of a checked value that hold others
+_ALWAYS_FINE = frozenset({bool, type(None)})  # types of which every value is JSON
+_JSON_PER_MARSHAL = 6  # no value of JSON takes more bytes as JSON for one that `marshal` takes: a NUL, as \\u0000
 
 
 def shown(value: object, limit: int = 80) -> str:
@@ -113,9 +117,9 @@ def cut_error(value: object) -> str | None:
 def copy_json(value: Any) -> Any:
     """A deep copy of a JSON value that was checked before."""
     if isinstance(value, dict):
-        return {key: copy_json(item) for key, item in value.items()}
+        return {key: copy_json(item) if type(item) in _NESTED else item for key, item in value.items()}
     if isinstance(value, list):
-        return [copy_json(item) for item in value]
+        return [copy_json(item) if type(item) in _NESTED else item for item in value]
     return value
 
 
@@ -128,42 +132,49 @@ def check_json(value: object, what: str) -> Any:
     return _checked(value, what, DEPTH_MAX, [ITEMS_MAX])
 
 
-def _checked(value: object, what: str, depth: int, left: list[int]) -> Any:
-    if value is None or value is True or value is False:
-        return value
+def _checked(value: Any, what: str, depth: int, left: list[int]) -> Any:
     kind = type(value)
     if kind is str:
-        if not value.isascii():  # type: ignore[attr-defined]  # mypy does not narrow by `type(x) is`
+        if not value.isascii():
             try:
-                value.encode()  # type: ignore[attr-defined]  # as above
+                value.encode()
             except UnicodeEncodeError:
                 raise InvalidInput(f"{what} must be text that UTF-8 can carry, got {shown(value)}") from None
         return value
     if kind is int:
-        if value.bit_length() > INT_BITS_MAX:  # type: ignore[attr-defined]  # as above
+        if value.bit_length() > INT_BITS_MAX:
             raise InvalidInput(f"{what} must have numbers of at most {INT_BITS_MAX} bits, got one of more")
         return value
     if kind is float:
-        if not math.isfinite(value):  # type: ignore[arg-type]  # as above
+        if not math.isfinite(value):
             raise InvalidInput(f"{what} must be JSON, which has no {value}; use null or a text")
         return value
-    if depth == 0:
-        raise InvalidInput(f"{what} must not be nested deeper than {DEPTH_MAX} levels")
-    if isinstance(value, dict | list | tuple):
+    if kind in _ALWAYS_FINE:
+        return value
+    if kind in _NESTED or isinstance(value, (dict, list, tuple)):
+        if depth == 0:
+            raise InvalidInput(f"{what} must not be nested deeper than {DEPTH_MAX} levels")
         left[0] -= len(value)
         if left[0] < 0:  # a list that holds another many times is small in memory and endless as JSON
             raise InvalidInput(f"{what} must have at most {ITEMS_MAX} items in all; store it elsewhere")
-    if isinstance(value, dict):
+        if kind is not dict and not isinstance(value, dict):
+            return [
+                item
+                if (kind := type(item)) in _ALWAYS_FINE or (kind is str and item.isascii())
+                else _checked(item, what, depth - 1, left)
+                for item in value
+            ]
         copied = {}
         for key, item in value.items():
-            if not isinstance(key, str):
-                raise InvalidInput(f"{what} must have text keys, got {shown(key)}")
-            plain = type(key) is str and key.isascii()
-            name = key if plain else _checked(str.__str__(key), what, 0, left)
-            copied[name] = _checked(item, what, depth - 1, left)
+            if type(key) is not str or not key.isascii():
+                if not isinstance(key, str):
+                    raise InvalidInput(f"{what} must have text keys, got {shown(key)}")
+                key = _checked(str.__str__(key), what, 0, left)  # noqa: PLW2901  # the plain form of it
+            if (kind := type(item)) in _ALWAYS_FINE or (kind is str and item.isascii()):  # most are
+                copied[key] = item
+            else:
+                copied[key] = _checked(item, what, depth - 1, left)
         return copied
-    if isinstance(value, list | tuple):
-        return [_checked(item, what, depth - 1, left) for item in value]
     if isinstance(value, str):
         return _checked(str.__str__(value), what, depth, left)
     if isinstance(value, int):
@@ -178,6 +189,15 @@ def check_object(value: object, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidInput(f"{what} must be an object (a dict), got {shown(value)}")
     copied: dict[str, Any] = check_json(value, what)
+    return copied
+
+
+def check_document(value: object, what: str) -> dict[str, Any]:
+    """A JSON object of at most 1 MiB as its own copy."""
+    copied = check_object(value, what)
+    # Counting what `marshal` writes is several times cheaper than writing JSON, and enough to tell that it is small.
+    if len(marshal.dumps(copied, 2)) > RESULT_MAX // _JSON_PER_MARSHAL:
+        check_size(dump_json(copied), what, RESULT_MAX)
     return copied
 
 

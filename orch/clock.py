@@ -32,6 +32,7 @@ def to_us(seconds: float) -> int:
     return round(seconds * 1_000_000)
 
 
+@lru_cache(maxsize=256)  # much happens to a queue at one instant: all that one verb does, or a bulk of them
 def iso(us: int) -> str:
     """Epoch microseconds as an aware ISO-8601 text in UTC; microseconds are left out when they are 0."""
     second, rest = divmod(us, 1_000_000)

@@ -684,9 +684,7 @@ def _kept(output: object) -> dict[str, Any]:
         return {}
     if not isinstance(output, dict):
         raise InvalidInput(f"it must be a dict, got {checks.shown(output)}")
-    kept = checks.check_object(output, "output")
-    checks.check_size(checks.dump_json(kept), "output", checks.RESULT_MAX)
-    return kept
+    return checks.check_document(output, "output")
 
 
 def _said(error: BaseException) -> str:

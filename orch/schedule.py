@@ -373,9 +373,7 @@ def _check_enabled(value: object) -> bool:
 def _check_params(value: object) -> dict[str, Any]:
     if value is None or value == {}:
         return {}
-    params = checks.check_object(value, "params")
-    checks.check_size(checks.dump_json(params), "params", checks.RESULT_MAX)
-    return params
+    return checks.check_document(value, "params")
 
 
 def _check_zone(value: object) -> str:

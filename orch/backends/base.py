@@ -14,7 +14,7 @@ from typing import Any
 from orch import checks
 from orch.clock import Clock
 from orch.errors import InvalidInput, OrchError
-from orch.job import STATES, CursorMove, Job, JobStatus, Lease, Report, WorkerInfo
+from orch.job import STATES, CursorMove, Job, JobStatus, Lease, Report, WorkerInfo, checked_report
 from orch.queue import LEASE_S, MAX_CRASHES, SLICE_MAX, SWEEP_S, PersistentQueue, checked_new
 
 BEAT_S = SWEEP_S  # how often a worker is seen while it lives
@@ -91,7 +91,11 @@ class BulkQueue(PersistentQueue):
         return sum(self._enqueue(checked[i : i + SLICE_MAX]) for i in range(0, len(checked), SLICE_MAX))
 
     def dequeue(self, worker_id: str = "", *, lease_s: float | None = None, wait_s: float = 0.0) -> Job | None:
-        jobs = self.exchange((), 1, worker_id, lease_s=lease_s, wait_s=wait_s)[1]
+        if wait_s:
+            jobs = self.exchange((), 1, worker_id, lease_s=lease_s, wait_s=wait_s)[1]
+        else:
+            checks.check_worker_id(worker_id)
+            jobs = self._exchange((), 1, worker_id, self._lease_s(lease_s))[1]
         return jobs[0] if jobs else None
 
     def dequeue_many(
@@ -109,7 +113,7 @@ class BulkQueue(PersistentQueue):
         lease: Lease | None = None,
         delay_s: float | None = None,
     ) -> Job:
-        report = Report(job_id, status, error, result, lease, delay_s)
+        report = checked_report(job_id, status, error, result, lease, delay_s)
         answer = self._exchange((report,), 0, "", self.lease_s)[0][0]
         if isinstance(answer, OrchError):
             raise answer

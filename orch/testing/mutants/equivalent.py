@@ -8,9 +8,10 @@ from __future__ import annotations
 #: Target -> (pattern of keys, reason).
 EQUIVALENT: dict[str, tuple[tuple[str, str], ...]] = {
     "memory": (
-        (r"_Newest\.add: other end: self\._fresh.*", "what is fresh is sorted before it is looked at"),
+        (r"MemoryQueue\.(_enqueue|_list_in): other end: .*fresh.*", "what is fresh is sorted before it is looked at"),
+        (r"_Newest\.rebuild: statement deleted: self\._merge\(\).*", "what is fresh is merged before it is looked at"),
         (r"_Newest\.newest: continue for break: .*", "nothing more is taken, it is only looked at"),
-        (r"_Newest\._merge: assignment deleted: self\._fresh = \[\].*", "what stands twice is listed once"),
+        (r"_Newest\._merge: statement deleted: fresh\.clear\(\).*", "what stands twice is listed once"),
         (r"MemoryQueue\._enqueue: if True: not new.*", "a second promotion at the same instant finds nothing due"),
         (r"MemoryQueue\._make_pending: (assignment deleted|constant): .*", "tickets of delayed jobs are not looked at"),
         (r"MemoryQueue\._extend: (if True|wrong field): .*expires_us.*", "the same lease stands in the heap twice"),
