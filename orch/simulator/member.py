@@ -293,9 +293,11 @@ class Worker:
         else:
             self.put(Claimed(tuple(answer)))
 
-    def wait_is_over(self) -> None:
-        """Its claim waited in vain."""
+    def wait_is_over(self) -> bool:
+        """Its claim waited in vain; True if it did nothing but claim again, and waits for nothing else."""
+        before = self.steps
         self.put(Claimed(()))
+        return self.parked and self.steps == before + 2 and self._step.until is None
 
     def _return(self, code: int) -> None:
         self.state.over = True
@@ -368,32 +370,24 @@ class Worker:
             step = next_step
 
     def catch_up(self) -> None:
-        """In a calm world: take the heartbeats that were due before now, each at its time.
+        """In a calm world: wake the heartbeat now if it should have woken before.
 
-        Nobody else looked at the store at those times, so it is asked only for the last of each kind.
+        It may be as late as that: nobody looked at the store meanwhile, and no lease has ended (`World.keep_leases`).
         """
-        world, send, at = self.world, self._heart.send, self._beat_at
+        world, heart = self.world, self._heart.send
         now = world.now
-        last: dict[str, tuple[float, Any]] = {}
-        while at < now:
-            step = send((at, None))
-            while step.__class__ is not Sleep:
-                value: Any = None
-                if step.__class__ is Announce:
-                    last["announce"] = at, step.info
-                elif step.__class__ is Extend:
-                    last["extend"] = at, step.leases
-                    value = list(step.leases)
-                step = send((at, value))
-            at = step.until
-        self._beat_at = at
-        for verb, (when, asked) in last.items():
-            world.now = when
-            answer = world.send(self, verb, asked, 0, self._beat_again)
-            assert verb == "announce" or all(lease.__class__ is Lease for lease in answer), (
-                "a calm world loses no lease"
-            )
-        world.now = now
+        if self._beat_at >= now:
+            return
+        step = heart((now, None))
+        while step.__class__ is not Sleep:
+            answer = None
+            if step.__class__ is Announce:
+                answer = world.send(self, "announce", step.info, 0, self._beat_again)
+            elif step.__class__ is Extend:
+                answer = world.send(self, "extend", step.leases, 0, self._beat_again)
+                assert all(lease.__class__ is Lease for lease in answer), "a calm world loses no lease"
+            step = heart((now, answer))
+        self._beat_at = step.until
 
     def _beat_again(self, value: Any) -> None:
         step = self._beat_on(value)

@@ -95,7 +95,7 @@ class Trip:
 class _Waiter:
     """A claim that found nothing and waits at the store."""
 
-    __slots__ = ("client", "lost", "n", "then", "trip", "until")
+    __slots__ = ("again_at", "again_s", "client", "lost", "n", "then", "trip", "until")
 
     def __init__(
         self, client: Client, n: int, until: float, trip: Trip, then: Callable[[Any], None], lost: bool
@@ -103,6 +103,8 @@ class _Waiter:
         self.client = client
         self.n = n
         self.until = until
+        self.again_at = -1  # up to this step of its client the end of the wait brings the same claim again,
+        self.again_s = 0.0  # which waits as long as this
         self.trip = trip
         self.then = then
         self.lost = lost
@@ -206,9 +208,15 @@ class World:
             waiter = next(iter(waiting))
             if waiter.until >= now:
                 break
+            client: Any = waiter.client  # who waits here is a worker
+            if waiter.again_at == client.steps:
+                waiter.until += waiter.again_s
+                waiting.move_to_end(waiter)
+                continue
             del waiting[waiter]
             self.now, self.passing = waiter.until, True
-            waiter.client.wait_is_over()  # type: ignore[attr-defined]  # who waits here is a worker
+            if client.wait_is_over():  # and claims again, and so it will until something happens to it
+                next(reversed(waiting)).again_at = client.steps
         self.now, self.passing = now, False
 
     def keep_leases(self) -> None:
@@ -339,9 +347,10 @@ class World:
     def claim(self, client: Client, n: int, wait_s: float, then: Callable[[Any], None]) -> None:
         """Ask for up to n jobs, and wait at the store for them as long as that; `then` gets jobs or an error."""
         if self.passing:
-            self.waiting[_Waiter(client, n, self.now + wait_s, Trip(client.id, "dequeue", None, n, 0), then, False)] = (
-                True
-            )
+            trip = Trip(client.id, "dequeue", None, n, 0)
+            waiter = _Waiter(client, n, self.now + wait_s, trip, then, False)
+            waiter.again_s = wait_s
+            self.waiting[waiter] = True
             return
         trip = Trip(client.id, "dequeue", None, n, self.stamp())
         net = client.net
