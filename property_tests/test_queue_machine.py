@@ -371,4 +371,4 @@ def test_a_failure_under_hypothesis_reads_like_any_other():
         kind.TestCase().runTest()
     assert str(caught.value).startswith("Q4 one holder: ")
     assert "queue = NoFence(clock=clock)" in caught.value.program
-    assert "state.enqueue(" in "\n".join(caught.value.__notes__)
+    assert "state.start(" in "\n".join(caught.value.__notes__)

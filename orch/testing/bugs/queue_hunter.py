@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 from orch.testing.bugs.catalogue import Bug, Finding
 from orch.testing.drivers import fast
@@ -15,36 +16,27 @@ TRACES_MAX = 1_000_000
 
 def hunt(bug: Bug, *, seed: int = 0, budget_s: float = 10.0) -> Finding | None:
     """Attack it with the fast driver until it breaks a promise, or `budget_s` of CPU are spent."""
+    return _hunt(bug, partial(fast.explore, traces=TRACES_MAX), seed, budget_s)
+
+
+def hunt_with_hypothesis(bug: Bug, *, seed: int = 0, budget_s: float = 60.0) -> Finding | None:
+    """Attack it with the Hypothesis driver in the same way."""
+    from orch.testing.drivers.hypothesis import explore
+
+    return _hunt(bug, partial(explore, max_examples=TRACES_MAX), seed, budget_s)
+
+
+def _hunt(bug: Bug, explore: Callable[..., fast.Outcome], seed: int, budget_s: float) -> Finding | None:
     machine = QueueMachine.of(bug.make, getattr(bug.make, "capabilities", None))
     begun = time.process_time()
     try:
-        outcome = fast.explore(
-            machine, bug.make, traces=TRACES_MAX, seed=seed, shrink=False, stop=_after(begun + budget_s)
-        )
+        outcome = explore(machine, bug.make, seed=seed, shrink=False, stop=_after(begun + budget_s))
         found = time.process_time()
         if outcome.failure is None:
             return None
         failure = fast.minimal(machine, bug.make, outcome.failure)
         shrunk = time.process_time()
         return _finding(machine, bug, failure, found - begun, shrunk - found)
-    finally:
-        close(bug)
-
-
-def hunt_with_hypothesis(bug: Bug, *, seed: int = 0, budget_s: float = 60.0) -> Finding | None:
-    """Attack it with the Hypothesis driver, some thousand machine runs at most; its shrinking counts as finding."""
-    from orch.testing.drivers.hypothesis import explore
-
-    machine = QueueMachine.of(bug.make, getattr(bug.make, "capabilities", None))
-    begun = time.process_time()
-    try:
-        for more, examples in enumerate((50, 400, 2_000)):
-            outcome = explore(machine, bug.make, max_examples=examples, seed=seed + more)
-            if outcome.failure is not None:
-                return _finding(machine, bug, outcome.failure, time.process_time() - begun, 0.0)
-            if time.process_time() - begun > budget_s:
-                break
-        return None
     finally:
         close(bug)
 

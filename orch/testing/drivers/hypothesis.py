@@ -2,13 +2,16 @@
 
 For suites that already use Hypothesis: swarm testing, its example database and `reproduce_failure` work as they do for
 any state machine. The explain phase and multiple reports are off: they multiply the time to a report without adding
-to it. What Hypothesis finds is then shrunk by our own delta debugging, and replays in the fast driver.
+to it. The plans of the fast driver come first, as explicit examples do, and random examples take one now and then. An
+example is a swarm as it is there: one number says which operations it mixes, how often each, and about how many jobs.
+What Hypothesis finds is then shrunk by our own delta debugging, and replays in the fast driver.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
+from functools import cache, wraps
 from typing import Any
 
 import hypothesis
@@ -16,10 +19,22 @@ import hypothesis.strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from orch.testing.drivers import fast
-from orch.testing.drivers.plans import finish
-from orch.testing.machine import Notes, Operation, QueueMachine, Run, Step, Store, Violation
+from orch.testing.drivers.plans import BAD_CODES, CROWD_EVERY, CROWDS, TOUR, Plan, finish, follow, shocks, tour
+from orch.testing.machine import IDS, Args, Notes, Operation, QueueMachine, Run, Step, Store, Violation
 from orch.testing.report import ContractViolation, violation_of
-from orch.testing.trace import Trace
+from orch.testing.trace import Trace, generator
+
+PLANS = 10  # of the fast driver's traces for one example: those that are planned come before the random examples
+SELDOM = 256  # one random example of so many follows a plan
+CROWDS_AGAIN = 8  # rounds of the plans with many jobs that random examples choose from, each with other things beside
+ROUND = 2_000  # examples of one run of Hypothesis, which remembers each until it ends
+MIXES = 4096  # swarms to choose from
+_ALWAYS = "ED"  # operations without which nothing happens
+_SWARM = 0.6  # how likely each other operation is in a mix
+_SWARM_BAD = 0.2  # and bad input
+_BOOST = 0.15  # how likely it is done more often than it mostly is
+_BOOSTED = 8  # the weight that it then has at least
+_PLAIN = 0.5  # how likely small arguments are more likely than large ones, in a mix
 
 SETTINGS = hypothesis.settings(
     deadline=None,
@@ -36,6 +51,7 @@ class Found(ContractViolation):
 
     def __init__(self, machine: QueueMachine, store: Store, steps: list[Step], violation: Violation) -> None:
         super().__init__(violation.promise, violation.sentence, fast.trace_of(steps), "")
+        self.plan = 0  # that was followed
         self.failure = fast.Failure(violation, steps, 0, unshrunk=len(steps))
         self._machine = machine
         self._store = store
@@ -55,69 +71,182 @@ class QueueStateMachine(RuleBasedStateMachine):
 
     machine: QueueMachine
     store: Store
+    plans: dict[int, Plan]
+    menu: list[Any]  # Hypothesis's rules
     coverage: list[int]
     done = 0  # steps of all instances
     started = 0  # instances
+    stop: Callable[[], bool] | None = None  # is it time to end, before the next example?
+    certain = 0  # the number of the plan that each example follows, if any
 
     def __init__(self) -> None:
         super().__init__()
+        if self.stop is not None and self.stop():
+            raise Stopped
         self.queue_run = Run(self.machine, self.store, Notes(self.coverage))
-        self.broken = False
+        self.over = False  # has it broken, or come to the end of a plan?
+        self.ids, self.plain = len(IDS), False
+        self.menu = []
+        # Hypothesis asks this for the next rule and its arguments. Its own strategy decides anew at each step which of
+        # all rules are enabled, by a choice for each of them: four times the cost. Where it does not ask, that is used.
+        self._rules_strategy: Any = next_rule(self)
         type(self).started += 1
 
-    def act(self, op: Operation, args: tuple[int, ...]) -> None:
-        """Do one step; what cannot be done now is left out."""
-        run = self.queue_run
+    def begin(self, op: Operation, args: Args, *, plan: int, mix: int) -> None:
+        """The first rule: a plan and nothing else, or one step of a mix.
+
+        The plan of a number is 0: none; else that of the fast driver's trace of the same number.
+        """
+        self.mix(mix)
+        if plan:
+            self.follow(plan)
+        else:
+            self.act(op, args)
+
+    def mix(self, number: int) -> None:
+        """From here on these operations, and these arguments. 0 is all of them; the others are random swarms."""
+        rules = {rule.function.__name__: rule for rule in self.rules}
+        rng = generator(number)
+        if number:
+            self.ids = 1 + int((x := rng()) * x * len(IDS))  # few meet more often
+            self.plain = rng() < _PLAIN
+        self.menu = []
+        for op in self.machine.operations:
+            chance = rng() if number and op.code not in _ALWAYS else 1.0
+            if not number or chance == 1.0 or chance < (_SWARM_BAD if op.code in BAD_CODES else _SWARM):
+                times = max(op.weight, _BOOSTED) if op.weight and chance < _BOOST else op.weight
+                self.menu += [rules[slug(op)]] * times
+
+    def act(self, op: Operation, args: Args) -> None:
+        """One step, with arguments as they were drawn; what cannot be done now is left out."""
+        if self.over:
+            return
+        if self.plain:
+            args = _plainly(op, args)
         if op.leased:
-            if not run.delivered:
+            delivered = self.queue_run.delivered
+            if not delivered:
                 return
             chosen = list(args)
             for place in op.leased:
-                chosen[place] = run.delivered[args[place] % len(run.delivered)]
+                chosen[place] = delivered[args[place] % len(delivered)]
             args = tuple(chosen)
-        try:
-            run.do(op, args)
-        except Violation as violation:
-            self.broken = True
-            raise Found(self.machine, self.store, self.queue_run.steps, violation) from None
+        elif op.on_job and self.ids < len(IDS):
+            args = (args[0] % self.ids, *args[1:])
+        self.do(op, args)
 
-    def end(self) -> None:
-        """What every trace ends with."""
-        try:
-            finish(self.queue_run)
-        except Violation as violation:
-            self.broken = True
-            raise Found(self.machine, self.store, self.queue_run.steps, violation) from None
+    def do(self, op: Operation, args: Args) -> None:
+        """One step, with these very arguments."""
+        self._told(lambda: self.queue_run.do(op, args))
+
+    def follow(self, plan: int) -> None:
+        """All of a plan, and the end."""
+        rng = generator(plan) if plan % CROWD_EVERY in CROWDS else None
+        self._told(lambda: follow(self.queue_run, self.plans[plan], rng))
+        self.over = True
 
     def teardown(self) -> None:
-        """The end of each trace, as in the fast driver, unless it has broken already."""
+        """The end of each trace, as in the fast driver, unless it has come already."""
         try:
-            if not self.broken:
-                self.end()
+            if not self.over:
+                self._told(lambda: finish(self.queue_run))
         finally:
             type(self).done += len(self.queue_run.steps)
             self.queue_run.close()
+
+    def _told(self, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except Violation as violation:
+            self.over = True
+            raise Found(self.machine, self.store, self.queue_run.steps, violation) from None
+
+
+class Stopped(BaseException):
+    """It is time to end. No `Exception`, which Hypothesis would take for a failure."""
 
 
 def state_machine(
     store: Store, capabilities: Iterable[str] | None = None, *, machine: QueueMachine | None = None
 ) -> type[QueueStateMachine]:
-    """The state machine for the queues that `store` makes: give its `.TestCase` to pytest or unittest."""
+    """The state machine for the queues that `store` makes: give its `.TestCase` to pytest or unittest.
+
+    The plans are played before the examples in Hypothesis's phase `explicit`, and not while `reproduce_failure` is on.
+    """
     machine = QueueMachine.of(store, capabilities) if machine is None else machine
-    rules = {}
+    rules: dict[str, Any] = {}
     for op in machine.operations:
-        for n in range((op.weight + 7) // 8):  # Hypothesis knows no weights: what is done often is there more often
-            rules[f"{_slug(op)}{n or ''}"] = _rule(op)
-    rules["first"] = _first(machine.by_code["E"])
+        rules[slug(op)] = _rule(op)
+    rules["first"] = _first(machine.by_code["E"], lambda: kind)
     name = f"{getattr(store, '__name__', type(store).__name__).strip('<>')}_machine"
     made: Any = type(
         name,
         (QueueStateMachine,),
-        {**rules, "machine": machine, "store": staticmethod(store), "coverage": [0] * machine.rows},
+        {
+            **rules,
+            "machine": machine,
+            "store": staticmethod(store),
+            "plans": planned(machine),
+            "coverage": [0] * machine.rows,
+        },
     )
-    made.TestCase.settings = hypothesis.settings(SETTINGS)
     kind: type[QueueStateMachine] = made
+    made.TestCase = _test_case(kind)
     return kind
+
+
+def _test_case(kind: type[QueueStateMachine]) -> Any:
+    """The test of a state machine, with its plans before it."""
+    base: Any = kind.TestCase
+
+    class TestCase(base):  # type: ignore[misc]  # Hypothesis makes the class when it is asked for
+        settings = hypothesis.settings(SETTINGS)
+
+        @wraps(base.runTest)
+        def runTest(self) -> None:  # noqa: N802 - unittest's name
+            found = None
+            explicit = hypothesis.Phase.explicit in self.settings.phases
+            if explicit and not hasattr(kind, "_hypothesis_internal_use_reproduce_failure"):
+                found = play(kind, self.settings.max_examples)
+            if found is None:
+                super().runTest()
+                return
+            kind.certain = found.plan
+            try:
+                super().runTest()  # Hypothesis fails at once, keeps the example in its database, and tells it
+            finally:
+                kind.certain = 0
+            raise found  # it is not to generate examples
+
+    TestCase.__name__, TestCase.__qualname__ = base.__name__, base.__qualname__
+    return TestCase
+
+
+def planned(machine: QueueMachine) -> dict[int, Plan]:
+    """The plans that fit a machine, by the numbers of the traces of the fast driver that follow them."""
+    plans = {
+        n + again: plan for again in range(0, CROWD_EVERY * CROWDS_AGAIN, CROWD_EVERY) for n, plan in CROWDS.items()
+    }
+    plans[TOUR] = tour(machine)
+    odd = (n for n in range(1, CROWD_EVERY, 2) if n not in plans)
+    plans.update(zip(odd, shocks(machine), strict=False))
+    return dict(sorted(plans.items()))
+
+
+def play(kind: type[QueueStateMachine], max_examples: int) -> Found | None:
+    """Follow the plans, one after the other: no more than so many examples are worth. Answers with what is found."""
+    for number in kind.plans:
+        if number >= min(max_examples * PLANS, CROWD_EVERY):
+            break
+        state = kind()
+        try:
+            state.follow(number)
+        except Found as found:
+            found.plan = number
+            return found
+        finally:
+            state.teardown()
+    return None
 
 
 def arguments(op: Operation) -> list[str]:
@@ -125,59 +254,132 @@ def arguments(op: Operation) -> list[str]:
     return [name for name in inspect.signature(op.bind).parameters if name != "run"]
 
 
-def _slug(op: Operation) -> str:
+@cache
+def below(size: int) -> st.SearchStrategy[int]:
+    """Numbers from 0, all equally likely: `integers` prefers small ones."""
+    return st.sampled_from(range(size))
+
+
+def domains(op: Operation) -> dict[str, st.SearchStrategy[Any]]:
+    """What its arguments are drawn from."""
+    return {name: below(size) for name, size in zip(arguments(op), op.domains, strict=True)}
+
+
+@st.composite
+def plan_numbers(draw: st.DrawFn, kind: Callable[[], type[QueueStateMachine]]) -> int:
+    """Mostly 0, seldom a plan; or the one that is certain, as the same choice."""
+    machine = kind()
+    numbers = [0, *machine.plans]
+    lot = numbers.index(machine.certain)
+    lot = draw(st.integers(lot, lot) if lot else below(SELDOM * len(numbers)))
+    return numbers[lot] if lot < len(numbers) else 0
+
+
+def beginning(kind: Callable[[], type[QueueStateMachine]]) -> dict[str, st.SearchStrategy[Any]]:
+    """What the other arguments of the first rule are drawn from."""
+    return {"plan": plan_numbers(kind), "mix": below(MIXES)}
+
+
+@st.composite
+def next_rule(draw: st.DrawFn, state: Any) -> tuple[Any, dict[str, Any]]:
+    """One of the rules on its menu, and its arguments."""
+    rule = state.menu[draw(below(len(state.menu)))]
+    return rule, {name: draw(drawn) for name, drawn in rule.arguments.items()}
+
+
+def slug(op: Operation) -> str:
+    """The name of its rule."""
     return op.name.replace(" ", "_").replace("'", "")
 
 
-def _rule(op: Operation, decorator: Callable[..., Any] = rule) -> Callable[..., None]:
+def _rule(op: Operation) -> Callable[..., None]:
     names = arguments(op)
 
     def act(self: QueueStateMachine, **given: int) -> None:
         self.act(op, tuple([given[name] for name in names]))
 
-    act.__name__ = act.__qualname__ = _slug(op)
-    domains = {name: st.integers(0, size - 1) for name, size in zip(names, op.domains, strict=True)}
-    made: Callable[..., None] = decorator(**domains)(act)
+    act.__name__ = act.__qualname__ = slug(op)
+    return _decorated(rule, domains(op), act)
+
+
+def _first(op: Operation, kind: Callable[[], type[QueueStateMachine]]) -> Callable[..., None]:
+    """An enqueue that is done first: an empty queue has little to show. Or a plan."""
+    names = arguments(op)
+
+    def start(self: QueueStateMachine, *, plan: int, mix: int, **given: int) -> None:
+        self.begin(op, tuple([given[name] for name in names]), plan=plan, mix=mix)
+
+    return _decorated(initialize, {**beginning(kind), **domains(op)}, start)
+
+
+def _decorated(
+    decorator: Callable[..., Any], drawn: dict[str, st.SearchStrategy[Any]], act: Callable[..., None]
+) -> Callable[..., None]:
+    made: Callable[..., None] = decorator(**drawn)(act)
     return made
 
 
-def _first(op: Operation) -> Callable[..., None]:
-    """An enqueue that is done first: an empty queue has little to show."""
-    return _rule(op, initialize)
+def _plainly(op: Operation, args: Args) -> Args:
+    """Small arguments more often than large ones: they are the simple cases, newer leases, and cheaper."""
+    plain = [_TABLES[size][arg] for size, arg in zip(op.domains, args, strict=True)]
+    if op.on_job or len(args) == 1:
+        plain[:1] = args[:1]
+    if op.rare:
+        plain[-1] = _TABLES[op.domains[-1]][plain[-1]]
+    return tuple(plain)
+
+
+#: Equally likely numbers below each size, as numbers of which the small ones are more likely.
+_TABLES = {size: [(2 * n + 1) ** 2 // (4 * size) for n in range(size)] for size in range(1, 37)}
 
 
 def explore(
-    machine: QueueMachine, store: Store, *, max_examples: int, seed: int = 0, steps: int = fast.STEPS
+    machine: QueueMachine,
+    store: Store,
+    *,
+    max_examples: int,
+    seed: int = 0,
+    steps: int = fast.STEPS,
+    shrink: bool = True,
+    stop: Callable[[], bool] | None = None,
 ) -> fast.Outcome:
-    """Run so many examples, or until one fails; we shrink the failing one, in a thousandth of Hypothesis's time."""
+    """The plans, then so many examples, or until one fails or `stop()`.
+
+    We shrink the failing one, in a thousandth of Hypothesis's time.
+    """
     kind = state_machine(store, machine=machine)
-    settings = hypothesis.settings(
-        SETTINGS,
-        max_examples=max_examples,
-        database=None,
-        derandomize=False,
-        stateful_step_count=steps,
-        phases=[hypothesis.Phase.generate],
-    )
+    kind.stop = None if stop is None else staticmethod(stop)
     outcome = fast.Outcome(coverage=kind.coverage)
     try:
-        run_state_machine_as_test(hypothesis.seed(seed)(kind), settings=settings)
+        if (planned_failure := play(kind, max_examples)) is not None:
+            raise planned_failure
+        for n in range(0, max_examples, ROUND):
+            settings = hypothesis.settings(
+                SETTINGS,
+                max_examples=min(ROUND, max_examples - n),
+                database=None,
+                derandomize=False,
+                stateful_step_count=steps,
+                phases=[hypothesis.Phase.generate],
+            )
+            run_state_machine_as_test(hypothesis.seed(seed + n // ROUND)(kind), settings=settings)
+    except Stopped:
+        pass
     except Found as found:
-        found.failure.seed = seed
-        found.failure.found_after = kind.started
-        outcome.failure = fast.minimal(machine, store, found.failure)
+        failure = found.failure
+        failure.seed = seed
+        failure.found_after = kind.started
+        outcome.failure = fast.minimal(machine, store, failure) if shrink else failure
     outcome.traces, outcome.steps = kind.started, kind.done
     return outcome
 
 
 def replay(machine: QueueMachine, store: Store, trace: Trace) -> None:
-    """Do the steps of a trace through the rules of the state machine. Raises `ContractViolation`."""
+    """Do the steps of a trace through the state machine. Raises `ContractViolation`."""
     state = state_machine(store, machine=machine)()
-    names = {op.code: op for op in machine.operations}
     try:
-        for code, args in trace.steps:
-            if code in names:
-                state.act(names[code], args)
+        for op, args in fast.steps_of(machine, trace):
+            state.do(op, args)
     finally:
-        state.broken = True  # a trace has its own end
+        state.over = True  # a trace has its own end
         state.teardown()
