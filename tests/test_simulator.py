@@ -185,7 +185,7 @@ def test_what_a_worker_tells_after_a_silence_was_so_at_that_time(monkeypatch):
     result = simulate(2, Poisson(0.5), Exponential(2.0), jobs=60)
     assert len(told) > 40
     for at, worker, done in told:
-        assert done == sum(lane.worker == worker and lane.end < at for lane in result.lanes)
+        assert done == sum(lane.worker == worker and lane.end < at - 1e-6 for lane in result.lanes)
 
 
 def test_another_number_of_workers_meets_the_same_jobs():
