@@ -240,9 +240,9 @@ def test_a_score_is_good_if_enough_was_killed_soon_and_the_rest_explained():
 @pytest.mark.parametrize("backend", ["memory", "sqlite"])
 def test_a_right_queue_passes_what_chance_seldom_reaches(backend, tmp_path):
     store = FileStore(sqlite, tmp_path) if backend == "sqlite" else memory_of_edges
-    for check in (edges.edges, edges.lists, edges.waits):
+    for check in edges.OF_A_QUEUE:
         check(store(FakeClock()))
-    for check in (edges.purges, edges.reclaims, edges.lanes):
+    for check in edges.OF_A_CLOCK:
         clock = FakeClock()
         check(clock, store(clock))
 

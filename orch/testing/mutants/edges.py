@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 from orch import checks
-from orch.errors import InvalidInput, UnreadableRecord
+from orch.backends.base import BEAT_S, BEATS_MISSED_MAX
+from orch.errors import InvalidInput, LeaseLost, UnreadableRecord
 from orch.job import STATES, CursorMove, Job, JobStatus, Lease, WorkerInfo
 from orch.queue import PersistentQueue
 from orch.testing.clock import FakeClock
@@ -238,16 +240,78 @@ def lanes(clock: FakeClock, queue: PersistentQueue) -> None:
                     job("delayed", 9, attempts=2, not_before=later),
                     job("low", 1, attempts=3),
                 ),
+                job("late", 3, not_before="2027-01-15T09:00:00Z"),
                 *(job("delayed2", 9, attempts=4, not_before=later), job("higher", 7, failures=1, max_retries=3)),
             ]
         )
         attempts = {one.id: one.attempts for one in queue.list_jobs()}
-        assert attempts == {"middle": 0, "high": 1, "delayed": 2, "low": 3, "delayed2": 4, "higher": 0}, "attempts"
+        assert attempts == {"middle": 0, "high": 1, "delayed": 2, "low": 3, "delayed2": 4, "higher": 0, "late": 0}, (
+            "attempts"
+        )
         assert queue.stats().oldest_ready_age_s == 5.0, "the oldest job that is ready"
-        assert (queue.stats().ready, queue.stats().delayed) == (4, 2), "ready and delayed"
+        assert (queue.stats().ready, queue.stats().delayed) == (4, 3), "ready and delayed"
         clock.advance(60.0)
         ids = [one.id for one in queue.dequeue_many(9, "w1")]
         assert ids == ["delayed", "delayed2", "higher", "high", "middle", "low"], "the order of a bulk"
+
+
+def garbled(queue: PersistentQueue) -> None:
+    """A bulk dequeue that meets jobs which cannot be read goes on with the next, and gives as many as asked for."""
+    with closing(queue):
+        now = "2027-01-15T08:00:00Z"
+        queue.enqueue_many([Job(name, "d", "t", None, JobStatus.PENDING, now) for name in "abcdefgh"])
+        for name in "ac":
+            queue.plant_record(name, b"{")  # type: ignore[attr-defined]  # our backends have it
+        assert [job.id for job in queue.dequeue_many(3, "w1")] == ["b", "d", "e"], "the jobs of a bulk"
+        assert [record.job_id for record in queue.quarantined()] == ["a", "c"], "what cannot be read"
+        assert [queue.count(status) for status in STATES] == [3, 3, 0, 0], "counts"
+        lease = queue.list_jobs(JobStatus.RUNNING)[-1].lease
+        assert lease is not None
+        queue.record_progress(lease, "t", 1)
+        for name in "bg":
+            queue.plant_record(name, b"{")  # type: ignore[attr-defined]  # as above
+        assert [job.id for job in queue.list_jobs()] == ["h", "f", "e", "d"], "what cannot be read is in no list"
+        assert [record.job_id for record in queue.quarantined()] == ["a", "c", "g", "b"], "the order of the finds"
+        assert queue.progress("b") == {}, "outputs of what cannot be read"
+
+
+def beats(clock: FakeClock, queue: PersistentQueue) -> None:
+    """A worker is seen until it missed ten beats, and not longer."""
+    with closing(queue):
+        queue.dequeue("w1")
+        clock.advance(0.001)
+        queue.dequeue("w2")
+        clock.advance(BEATS_MISSED_MAX * BEAT_S - 0.001)
+        assert [worker.id for worker in queue.workers()] == ["w1", "w2"], "workers that missed ten beats"
+        clock.advance(0.001)
+        for _ in range(2):
+            assert [worker.id for worker in queue.workers()] == ["w2"], "a worker that missed more than ten beats"
+        clock.advance(0.001)
+        assert queue.workers() == [], "workers that missed more than ten beats"
+
+
+def forged(queue: PersistentQueue) -> None:
+    """The lease of one job is none of another."""
+    with closing(queue):
+        now = "2027-01-15T08:00:00Z"
+        queue.enqueue_many([Job(name, "d", "t", None, JobStatus.PENDING, now) for name in "ab"])
+        leases = [job.lease for job in queue.dequeue_many(2, "w1")]
+        assert leases[0] is not None
+        wrong = replace(leases[0], job_id="b")
+        before = queue.list_jobs()
+        for call in (
+            lambda: queue.update_status("b", JobStatus.SUCCESS, lease=wrong),
+            lambda: queue.update_status("b", JobStatus.RETRY, lease=wrong),
+            lambda: queue.extend_lease(wrong),
+            lambda: queue.record_progress(wrong, "t", 1),
+        ):
+            try:
+                call()
+            except LeaseLost:
+                continue
+            raise AssertionError("the lease of another job was taken")
+        assert queue.list_jobs() == before, "a wrong lease changed something"
+        assert queue.progress("a") == queue.progress("b") == {}, "a wrong lease recorded something"
 
 
 def waits(queue: PersistentQueue) -> None:
@@ -281,3 +345,8 @@ def lists(queue: PersistentQueue) -> None:
             for _ in range(2):
                 listed = [job.enqueued_at for job in queue.list_jobs(limit=1000)]
                 assert listed == sorted(stamps, reverse=True), "the order of a list"
+
+
+#: What a queue is put to, and what a queue and its clock are, the long ones last.
+OF_A_QUEUE = (garbled, forged, waits, lists, edges)
+OF_A_CLOCK = (beats, lanes, purges, reclaims)

@@ -49,6 +49,7 @@ _UNSOUND: dict[str, str] = {
     "half of a settled pair": "(settled_token IS NULL) <> (settled_status IS NULL)",
     "a big job that is not marked": "big <> 1 AND (length(record) > 16384 OR length(result) > 16384 OR progress_size)",
     "a wrong size of outputs": "progress_size <> (SELECT ifnull(sum(size), 0) FROM progress WHERE seq = job.seq)",
+    "a result that is nothing": "result = 'null'",
     "a number that was never given": "seq > (SELECT seq FROM state) OR ticket > (SELECT ticket FROM state)"
     " OR token > (SELECT token FROM state)",
 }
@@ -159,12 +160,14 @@ def thrift(module: types.ModuleType, store: Files) -> None:
 
         done, failed, retry = JobStatus.SUCCESS, JobStatus.FAILED, JobStatus.RETRY
         try:
+            says("begin step ready commit", queue.dequeue)
             says("begin step enqueue save commit", lambda: queue.enqueue(_job("a", timeout_s=9.0)))
             says("begin step enqueue enqueued commit", lambda: queue.enqueue(_job("a")))
             says("begin step enqueue save commit", lambda: queue.enqueue_many([_job(name) for name in "bcd"]))
             says("begin step enqueue enqueued save commit", lambda: queue.enqueue_many([_job("d"), _job("e")]))
             late = _job("late", not_before="2027-01-15T09:00:00Z")
             says("begin step enqueue_whole save commit", lambda: queue.enqueue(late))
+            says("begin step enqueue_whole enqueued commit", lambda: queue.enqueue(late))
             a = says("begin step ready deliver save commit", queue.dequeue)
             b = says("begin step beat ready deliver save commit", lambda: queue.dequeue("w1"))
             says("find", lambda: queue.get_job("a"))
@@ -197,6 +200,28 @@ def thrift(module: types.ModuleType, store: Files) -> None:
             clock.advance(7200.0)
             ends = "begin step purge_look commit begin step purge_next commit"
             says(f"begin step purge_look purge save commit {ends}", lambda: queue.purge(1.0))
+            queue.enqueue_many([_job(str(n)) for n in range(101)])
+            queue.dequeue_many(101)
+            clock.advance(60.0)
+            hundred = " ".join(["settle"] * 100)
+            says(f"begin step expired {hundred} ready deliver save commit", queue.dequeue)
+            queue.dequeue_many(101)
+
+            # what cannot be read, among what ended and what is delivered
+            clock.advance(60.0)
+            queue.enqueue_many([_job(name) for name in "ABCDEF"])
+            for name in ("0", "5", "B", "D"):
+                queue.plant_record(name, b"{")
+            found = "contain contain_reason"
+            ends = (
+                f"expired {found} {' '.join(['settle'] * 4)} {found} {' '.join(['settle'] * 94)} expired settle expired"
+            )
+            says(f"begin step {ends} ready deliver save commit", lambda: queue.dequeue_many(99))
+            found = "find_again contain contain_reason"
+            says(
+                f"begin step ready {found} deliver ready {found} ready deliver save commit",
+                lambda: queue.dequeue_many(3),
+            )
             says("clock workers begin step workers_gone save commit", queue.workers)
             says("clock workers", queue.workers)
             says(
@@ -209,20 +234,35 @@ def thrift(module: types.ModuleType, store: Files) -> None:
             module.decode_record = decode  # type: ignore[attr-defined]  # as it was
 
 
+def _record(name: str, x: str | None) -> str:
+    """A record with a param, or with none."""
+    start = f'{{"v":1,"id":"{name}","dag_path":"d.yaml","tenant_id":"t","schedule_id":null,"status":"pending",'
+    end = "" if x is None else f',"params":{{"x":"{x}"}}'
+    return f'{start}"enqueued_at":"{_NOW}"{end}}}'
+
+
 def big_jobs(module: types.ModuleType, store: Files) -> None:
     """A big job is purged by itself, with what belongs to it; a plain record is as short as can be."""
     clock = FakeClock()
     with closing(store(clock)) as queue, _told(module) as told:
         fat = {"x": "y" * _BIG}
-        fields: dict[str, dict[str, Any]] = {"a": {}, "b": {"params": fat}, "c": {"result": fat}, "d": {}, "e": {}}
+        around = len(_record("f", ""))
+        fields: dict[str, dict[str, Any]] = {
+            "a": {},
+            "b": {"params": fat},
+            "c": {"result": fat},
+            "d": {},
+            "e": {},
+            "f": {"params": {"x": "y" * (_BIG - around)}},
+            "g": {"result": {"x": "y" * (_BIG - len('{"x":""}'))}},
+        }
         for name, more in fields.items():
             queue.enqueue(_job(name, **more))
             with closing(sqlite3.connect(store.path)) as db:
                 record, big = db.execute("SELECT record, big FROM job WHERE id = ?", (name,)).fetchone()
             assert big == (name in "bc"), "which jobs are big"
-            if not more:
-                start = f'{{"v":1,"id":"{name}","dag_path":"d.yaml","tenant_id":"t","schedule_id":null,'
-                plain = f'{start}"status":"pending","enqueued_at":"{_NOW}"}}'
+            if name not in "bc":
+                plain = _record(name, more["params"]["x"] if "params" in more else None)
                 assert record == plain, f"a record is {record}"
             job = queue.dequeue("w1")
             if name == "e":
@@ -237,8 +277,15 @@ def big_jobs(module: types.ModuleType, store: Files) -> None:
             ends = ["purge_look", "purge_next"]
             one = ["purge_one", "purge_gone"] if name == "e" else ["purge_one"]
             outputs = ["purge_progress", "purge_progress", "purge_done", "purge_next"] if name == "e" else []
-            expected = ["purge_look", "purge"] if name == "a" else ["purge_look", "purge_find", *one]
+            expected = ["purge_look", "purge"] if name in "afg" else ["purge_look", "purge_find", *one]
             assert how == [*expected, *ends, *outputs], f"{how} for the job {name}"
+        queue.enqueue(_job("again", max_retries=1))
+        queue.update_status("again", JobStatus.RETRY, lease=queue.dequeue().lease, result=fat)
+        queue.cancel("again")
+        clock.advance(7200.0)
+        told.names.clear()
+        assert queue.purge(1.0) == 1
+        assert "purge_one" in told.names, "the result of an earlier attempt is big"
 
 
 # -- steps that fail, and others ---------------------------------------------------------------------------------------
@@ -249,12 +296,15 @@ def failing(module: types.ModuleType, store: Files) -> None:
     with closing(store(FakeClock())) as queue, _told(module) as told:
         queue.enqueue(_job("a"))
         verbs: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
-            "enqueue": (lambda: queue.enqueue(_job("b")), ("step", "enqueue", "save", "commit")),
+            "enqueue": (
+                lambda: queue.enqueue(_job("b")),
+                ("begin", "step", "step", "step", "enqueue", "save", "commit"),
+            ),
             "dequeue": (lambda: queue.dequeue("w1"), ("beat", "ready", "deliver", "save", "commit")),
         }
         for verb, statements in verbs.values():
             for name in statements:
-                before = queue.list_jobs(), queue.stats()
+                before = queue.list_jobs(), queue.stats(), queue.workers()
                 told.failing = name
                 try:
                     verb()
@@ -264,7 +314,8 @@ def failing(module: types.ModuleType, store: Files) -> None:
                     raise AssertionError(f"a fault in {name} was swallowed")
                 finally:
                     told.failing = ""
-                assert (queue.list_jobs(), queue.stats()) == before, f"a fault in {name} left something behind"
+                after = queue.list_jobs(), queue.stats(), queue.workers()
+                assert after == before, f"a fault in {name} left something behind"
             assert verb(), "after faults"
 
 
@@ -275,8 +326,10 @@ def woken(_: types.ModuleType, store: Files) -> None:
         queue._file.tell = lambda: calls.append(1)  # noqa: SLF001 - it is looked into
         for times in (1, 0):
             calls.clear()
+            before = queue._file.changes  # noqa: SLF001 - it is looked into
             queue.enqueue(_job("a"))
             assert len(calls) == times, "who waits is woken"
+            assert queue._file.changes == before + times, "who waits sees a change"  # noqa: SLF001 - it is looked into
 
 
 def between(_: types.ModuleType, store: Files) -> None:
@@ -309,6 +362,24 @@ def between(_: types.ModuleType, store: Files) -> None:
             assert len(queue.quarantined()) == (2 if gone else 3)
 
 
+def damaged(_: types.ModuleType, store: Files) -> None:
+    """A text with a bad bit, or a result that is cut, costs its job only."""
+    damages = {
+        "error": "UPDATE job SET error = X'FF' WHERE id = 'error'",
+        "result": "UPDATE job SET result = '{' WHERE id = 'result'",
+        "delay": "UPDATE job SET not_before = X'FE' WHERE id = 'delay'",
+    }
+    with closing(store(FakeClock())) as queue:
+        for name in damages:
+            queue.enqueue(_job(name, error="an error", result={"x": 1}, not_before=_NOW))
+        queue.enqueue(_job("whole"))
+        with closing(sqlite3.connect(store.path)) as db, db:
+            for damage in damages.values():
+                db.execute(damage)
+        assert [job.id for job in queue.list_jobs()] == ["whole"]
+        assert len(queue.quarantined()) == 3
+
+
 def clocks(module: types.ModuleType, store: Files) -> None:
     """The store's time goes on with the machine's, and does not go back: not by its wall clock, nor over a boot."""
     kept = module._MACHINE  # noqa: SLF001 - it is looked into
@@ -337,25 +408,44 @@ def clocks(module: types.ModuleType, store: Files) -> None:
                 while queue.dequeue("w1") is not None:
                     pass
 
+            def goes(uptime: float, wall: float, second: int) -> None:
+                at["uptime"] += round(uptime * 1_000_000)
+                at["wall"] += round(wall * 1_000_000)
+                now(second)
+
             now(0)
-            at["uptime"] += 1_000_000
-            now(1)
-            at["wall"] += hour
-            now(1)
-            at["wall"] -= 3 * hour
-            now(1)
+            goes(1, 0, 1)
+            goes(0, 3600, 1)
+            goes(0, -10_800, 1)
             at["uptime"] = 0
             boots("second")
             now(1)
-            at["uptime"] += 2_000_000
-            now(3)
-            at["wall"] += 2 * hour + 5_000_000
-            at["uptime"] += 1_000_000
-            now(4)
+            goes(2, 0, 3)
+            goes(1, 7205, 4)
             boots("third")
             now(5)
+            goes(1, -9, 6)
+            goes(-3, 100, 6)  # the uptime never does that
+            goes(1, 0, 6)
+            goes(2, 0, 6)
+            goes(1, 0, 7)
+            boots("")  # a machine that does not tell its boots
+            at["wall"] = 500_000 * hour
+            goes(1, 0, 7)
+            goes(1, 15, 8)
+            goes(0, 15, 8)
+            at["uptime"] = 0
+            now(30)
+            goes(3, 0, 33)
+            queue.enqueue(_job("waits"))
+            at["uptime"] += 4_000_000
+            assert queue.stats().oldest_ready_age_s == 4.0, "the time of looking"
+            with _told(module) as told:
+                assert queue.dequeue() is not None
+                assert queue.dequeue() is None
+                assert "boot" not in told.names, "the boot is written down once"
     finally:
         module._MACHINE = kept  # type: ignore[attr-defined]  # noqa: SLF001 - as it was
 
 
-CHECKS = (thrift, big_jobs, failing, woken, between, clocks)
+CHECKS = (thrift, big_jobs, failing, woken, between, damaged, clocks)

@@ -76,7 +76,7 @@ def _of_tokens(text: str) -> Iterator[tuple[str, str]]:
             continue  # an assignment
         for other in _COMPARED[sign]:
             yield "comparison", f"{text[: found.start()]} {other} {text[found.end() :]}"
-    for found in re.finditer(r"\bLIMIT (\?|\d+)", text):
+    for found in re.finditer(r"\bLIMIT (\?|\d+)(?!\s*\))", text):  # a subquery that is a value is its first row anyway
         yield "LIMIT dropped", f"{text[: found.start()]}LIMIT {found[1]} + 100000{text[found.end() :]}"
         yield "LIMIT off by one", f"{text[: found.start()]}LIMIT {found[1]} + 1{text[found.end() :]}"
     for found in re.finditer(r"(?<![\w.])(\d+)(?![\w.])", text):
