@@ -1,9 +1,10 @@
-"""Hunts the bugs of levels "scheduler", "dag" and "logs", each with the machine of its level."""
+"""Hunts the bugs of levels "scheduler", "dag" and "logs", each with the machine of its level, or with Hypothesis."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 
 from orch.testing.bugs.catalogue import Bug, Finding
@@ -22,10 +23,21 @@ def machine_of(level: str) -> Machine:
 
 def hunt(bug: Bug, *, seed: int = 0, budget_s: float = 10.0) -> Finding | None:
     """Run the machine under the bug until it breaks a promise, or `budget_s` of CPU are spent; make that run small."""
+    return _hunt(bug, partial(driver.explore, runs=RUNS_MAX), seed, budget_s)
+
+
+def hunt_with_hypothesis(bug: Bug, *, seed: int = 0, budget_s: float = 60.0) -> Finding | None:
+    """Let Hypothesis choose the acts, in the same way."""
+    from orch.testing.machines.front import explore
+
+    return _hunt(bug, partial(explore, max_examples=RUNS_MAX), seed, budget_s)
+
+
+def _hunt(bug: Bug, explore: Callable[..., driver.Outcome], seed: int, budget_s: float) -> Finding | None:
     machine = machine_of(bug.level)
     begun = time.process_time()
     with bug.make():
-        outcome = driver.explore(machine, runs=RUNS_MAX, seed=seed, shrink=False, stop=_after(begun + budget_s))
+        outcome = explore(machine, seed=seed, shrink=False, stop=_after(begun + budget_s))
         found = time.process_time()
         if outcome.failure is None:
             return None

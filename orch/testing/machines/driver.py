@@ -82,7 +82,8 @@ def explore(
     return outcome
 
 
-def _wander(machine: Machine, world: World, rng: Callable[[], float], steps: list[Step]) -> None:
+def mixed(machine: Machine, rng: Callable[[], float]) -> tuple[list[Act], bool]:
+    """The acts of a random run, each as often as it is likely; and are all arguments as likely as any other?"""
     menu: list[Act] = []
     theme = machine.themes[int(rng() * len(machine.themes))]
     for act in machine.acts:
@@ -91,7 +92,11 @@ def _wander(machine: Machine, world: World, rng: Callable[[], float], steps: lis
         chance = rng()
         if act.code in machine.always or chance < _SWARM:
             menu += [act] * (act.weight * 4 if chance < _BOOST else act.weight)
-    rich = rng() < _RICH
+    return menu, rng() < _RICH
+
+
+def _wander(machine: Machine, world: World, rng: Callable[[], float], steps: list[Step]) -> None:
+    menu, rich = mixed(machine, rng)
     for _ in range(2 * machine.length):  # some cannot be done when they are drawn
         act = menu[int(rng() * len(menu))]
         args = tuple([int(rng() * domain) if rich else int((x := rng()) * x * domain) for domain in act.domains])
