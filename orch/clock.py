@@ -32,17 +32,25 @@ def to_us(seconds: float) -> int:
     return round(seconds * 1_000_000)
 
 
-@lru_cache(maxsize=256)  # much happens to a queue at one instant: all that one verb does, or a bulk of them
 def iso(us: int) -> str:
     """Epoch microseconds as an aware ISO-8601 text in UTC; microseconds are left out when they are 0."""
+    known, text = _last[0]
+    if us == known:
+        return text
     second, rest = divmod(us, 1_000_000)
-    text = _second_text(second)
-    return f"{text}.{rest:06d}+00:00" if rest else f"{text}+00:00"
+    hour, second = divmod(second, 3600)
+    text = f"{_hour_text(hour)}{second // 60:02d}:{second % 60:02d}"
+    text = f"{text}.{rest:06d}+00:00" if rest else f"{text}+00:00"
+    _last[0] = us, text
+    return text
+
+
+_last = [(0, "1970-01-01T00:00:00+00:00")]  # much happens to a queue at one instant
 
 
 @lru_cache(maxsize=64)
-def _second_text(second: int) -> str:
-    return (_EPOCH + timedelta(seconds=second)).isoformat()[:19]
+def _hour_text(hour: int) -> str:
+    return (_EPOCH + timedelta(hours=hour)).isoformat()[:14]
 
 
 @lru_cache(maxsize=1024)  # a job's stamp is read when the job is made, when it is checked in and when it is stored

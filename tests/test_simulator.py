@@ -182,8 +182,8 @@ def test_what_a_worker_tells_after_a_silence_was_so_at_that_time(monkeypatch):
             super().announce(info)
 
     monkeypatch.setattr(fleet, "MemoryQueue", Listening)
-    result = simulate(2, Poisson(0.5), Exponential(2.0), jobs=60)
-    assert len(told) > 40
+    result = simulate(2, Poisson(0.5), Exponential(2.0), jobs=60, lease_s=3.0)
+    assert len(told) > 30
     for at, worker, done in told:
         assert done == sum(lane.worker == worker and lane.end < at - 1e-6 for lane in result.lanes)
 

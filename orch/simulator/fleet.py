@@ -14,6 +14,7 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from heapq import heappop, heappush
 from typing import Any
 
@@ -80,6 +81,7 @@ class Workers:
             retry_s=self.retry_s,
             retry_s_max=self.retry_s_max,
             quiet=True,
+            state_log=False,
         )
 
 
@@ -219,12 +221,6 @@ class _Run:
         self.marks: list[Mark] = []
         self.open = 0
         self.sources = 0
-        self.outcomes = self.stream("outcomes")
-        self.jitter = self.stream("jitter")
-        self.crashes = self.stream("crashes")
-        self.pauses = self.stream("pauses")
-        self.lost = self.stream("network")
-        self.distances = self.stream("latency")
         self.history = history
         if not history:
             world.keep_trips = False
@@ -237,6 +233,13 @@ class _Run:
             arrivals, services = self.stream(f"arrivals {number}"), self.stream(f"service {number}")
             self.sources += 1
             self.come(load, number, 0, load.arrivals.times(arrivals), services)
+
+    outcomes = cached_property(lambda self: self.stream("outcomes"))
+    jitter = cached_property(lambda self: self.stream("jitter"))
+    crashes = cached_property(lambda self: self.stream("crashes"))
+    pauses = cached_property(lambda self: self.stream("pauses"))
+    lost = cached_property(lambda self: self.stream("network"))
+    distances = cached_property(lambda self: self.stream("latency"))
 
     def stream(self, concern: str) -> random.Random:
         """The chance of one concern."""

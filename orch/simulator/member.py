@@ -191,8 +191,6 @@ class Worker:
 
     def _resume(self, value: Any) -> None:
         """Give the main generator the answer it waits for."""
-        if self._beat_at < self.world.now and not self.world.passing:
-            self.catch_up()  # before its state changes; a claim that begins again changes nothing that a heartbeat sees
         self.steps += 1
         if self.steps > self._trouble_at and self._meet_trouble(self._resume, value):
             return
@@ -370,9 +368,9 @@ class Worker:
             step = next_step
 
     def catch_up(self) -> None:
-        """In a calm world: wake the heartbeat now if it should have woken before.
+        """In a calm world: wake the heartbeat if it should have woken before.
 
-        It may be as late as that: nobody looked at the store meanwhile, and no lease has ended (`World.keep_leases`).
+        It may be as late as that: nobody looks who is there, and no lease has ended (`World.keep_leases`).
         """
         world, heart = self.world, self._heart.send
         now = world.now

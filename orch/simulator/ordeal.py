@@ -286,6 +286,7 @@ class _Scene:
             retry_s=retry_s,
             retry_s_max=5.0,
             quiet=True,
+            state_log=False,
             host="host",
             pid=1000 + actor,
             started_at=iso(to_us(EPOCH + self.world.now)),

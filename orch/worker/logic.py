@@ -16,7 +16,7 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 from orch.errors import BackendUnavailable, JobNotFound, LeaseLost, NotSupported, OrchError, WriteRefused
-from orch.job import Job, JobStatus, Lease, Report, WorkerInfo
+from orch.job import Job, JobStatus, Lease, Report, WorkerInfo, checked_report
 from orch.queue import SWEEP_S
 from orch.runner import Dead, Done, Lost, Outcome, Retry
 from orch.worker.steps import (
@@ -65,14 +65,14 @@ def report_of(job: Job, outcome: Outcome, *, delay_s: float | None = None) -> Re
     match outcome:
         case Done():
             try:
-                return Report(job.id, JobStatus.SUCCESS, None, outcome.result, job.lease)
+                return checked_report(job.id, JobStatus.SUCCESS, None, outcome.result, job.lease, None)
             except Exception as error:  # a result may be any object, with any methods
                 text = f"the workflow returned what cannot be kept: {said(error)}"
-                return Report(job.id, JobStatus.FAILED, text, None, job.lease)
+                return checked_report(job.id, JobStatus.FAILED, text, None, job.lease, None)
         case Retry():
-            return Report(job.id, JobStatus.RETRY, outcome.error, None, job.lease, delay_s)
+            return checked_report(job.id, JobStatus.RETRY, outcome.error, None, job.lease, delay_s)
         case Dead():
-            return Report(job.id, JobStatus.FAILED, outcome.error, None, job.lease)
+            return checked_report(job.id, JobStatus.FAILED, outcome.error, None, job.lease, None)
         case Lost():
             raise AssertionError("a lost attempt is never reported")
 
@@ -193,7 +193,8 @@ class _Work:
         if not self.config.quiet:
             for job in jobs:
                 yield from self._say(f"Processing job {job.id} (DAG: {job.dag_path})", job)
-        self.now, _ = yield Record(tuple(started_event(run, worker_id) for run in runs))
+        if self.config.state_log:
+            self.now, _ = yield Record(tuple(started_event(run, worker_id) for run in runs))
         state.claimed += len(runs)
         self.now, _ = yield Start(tuple(runs))
         for run in runs:
@@ -282,7 +283,7 @@ class _Work:
                 line = f"✗ Job {job.id} failed: {error}"
         if line and not self.config.quiet:
             says.append(Say(f"[{worker_id}] {line}", logging.INFO, job))
-        if finished.seconds is not None:
+        if finished.seconds is not None and self.config.state_log:
             events.append(finished_event(run, status, error, finished.seconds, worker_id))
 
     def _unreachable(self, error: OrchError) -> Steps:
@@ -352,7 +353,8 @@ class _Work:
     def _lost(self, run: Run, seconds: float) -> Steps:
         why = "the queue refused its progress"
         self.now, _ = yield _lost_line(run, why, self.config)
-        self.now, _ = yield Record((finished_event(run, "lost", why, seconds, self.config.worker_id),))
+        if self.config.state_log:
+            self.now, _ = yield Record((finished_event(run, "lost", why, seconds, self.config.worker_id),))
 
     def _to_report(self, run: Run, outcome: Outcome, seconds: float) -> None:
         delay_s = None
@@ -505,6 +507,7 @@ def _drop_lost(config: Config, state: State, answers: list[tuple[Run, Lease | Or
         yield _lost_line(run, said(answer), config)
     if lost:
         yield Abandon(tuple(run.key for run, _ in lost))
+    if lost and config.state_log:
         yield Record(
             tuple(finished_event(run, "lost", said(error), now - run.started, config.worker_id) for run, error in lost)
         )

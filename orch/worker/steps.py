@@ -27,7 +27,7 @@ class Config:
     `poll_s` where its queue cannot wait. `burst` ends it when no job is ready and it runs none; `max_jobs` when it
     has run so many. A RETRY waits `retry_s` the first time, twice as long each further time, at most `retry_s_max`,
     and a random part of up to one half less (W6). `quiet` says nothing about single jobs unless something is wrong.
-    `host`, `pid` and `started_at` are only told to others (W8).
+    `host`, `pid` and `started_at` are only told to others (W8). Without a `state_log` no events are made for one.
     """
 
     worker_id: str
@@ -41,6 +41,7 @@ class Config:
     retry_s: float = 1.0
     retry_s_max: float = 300.0
     quiet: bool = False
+    state_log: bool = True
     host: str = ""
     pid: int = 0
     started_at: str | None = None
