@@ -14,7 +14,7 @@ import json
 import re
 import tempfile
 from bisect import bisect_left, bisect_right
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
@@ -293,6 +293,7 @@ class Schedulers(World):
         self.known: set[str] = set()  # ids that were enqueued in this act, and not new
         self.purged_until = -1  # the last minute of an id that was purged
         self.latest = START
+        self.shown: set[str] = set()  # the acts that show the same each time, and were done
         self.looks: list[_Look | None] = [None] * SCHEDULERS
         self.schedulers = [self._scheduler() for _ in range(SCHEDULERS)]
 
@@ -512,14 +513,17 @@ class Schedulers(World):
 
     def grammar(self) -> None:
         """Expressions of every kind, and what is none."""
+        self.shown.add("grammar")
         schedules.grammar()
 
     def values(self) -> None:
         """Schedules are made of values that cannot be meant."""
+        self.shown.add("values")
         schedules.values()
 
     def folder(self) -> None:
         """A folder is read that holds everything."""
+        self.shown.add("folder")
         schedules.folder()
 
     def refuse(self, text: str, names: str) -> None:
@@ -753,6 +757,11 @@ def _idle(world: Schedulers, k: int, *given: Any) -> tuple[Any, ...] | None:
     return None if world.looks[k] is not None else (k, *given)
 
 
+def _once(name: str) -> Callable[[Schedulers], tuple[()] | None]:
+    """What shows the same each time is done once in a world."""
+    return lambda world: None if name in world.shown else ()
+
+
 def _expression(
     _: Schedulers, minute: int, hour: int, day: int, month: int, weekday: int, zone: int, season: int
 ) -> tuple[str, ...]:
@@ -794,9 +803,9 @@ ACTS = (
     Act("refuse", "r", (len(REFUSED),), lambda _, n: REFUSED[n], "S3", 1),
     Act("pauses", "p", (36, 36), lambda _, a, b: (36 * a + b,), "S2", 4),
     Act("written", "i", (36, 36, 4, 4), lambda _, a, b, n, wrong: (36 * a + b, n, wrong), "S3", 8),
-    Act("grammar", "g", (), lambda _: (), "S3", 1),
-    Act("values", "v", (), lambda _: (), "S3", 1),
-    Act("folder", "k", (), lambda _: (), "S4", 1),
+    Act("grammar", "g", (), _once("grammar"), "S3", 1),
+    Act("values", "v", (), _once("values"), "S3", 1),
+    Act("folder", "k", (), _once("folder"), "S4", 1),
 )
 
 _TIME = "LWBTsClRSeowPt"
