@@ -262,6 +262,12 @@ def garbled(queue: PersistentQueue) -> None:
         queue.enqueue_many([Job(name, "d", "t", None, JobStatus.PENDING, now) for name in "abcdefgh"])
         for name in "ac":
             queue.plant_record(name, b"{")  # type: ignore[attr-defined]  # our backends have it
+        try:
+            queue.plant_record("nobody", b"{")  # type: ignore[attr-defined]  # as above
+        except KeyError:
+            pass
+        else:
+            raise AssertionError("a record was planted on a job that is not there")
         assert [job.id for job in queue.dequeue_many(3, "w1")] == ["b", "d", "e"], "the jobs of a bulk"
         assert [record.job_id for record in queue.quarantined()] == ["a", "c"], "what cannot be read"
         assert [queue.count(status) for status in STATES] == [3, 3, 0, 0], "counts"
@@ -273,6 +279,21 @@ def garbled(queue: PersistentQueue) -> None:
         assert [job.id for job in queue.list_jobs()] == ["h", "f", "e", "d"], "what cannot be read is in no list"
         assert [record.job_id for record in queue.quarantined()] == ["a", "c", "g", "b"], "the order of the finds"
         assert queue.progress("b") == {}, "outputs of what cannot be read"
+
+
+def due(clock: FakeClock, queue: PersistentQueue) -> None:
+    """Who is due at this very instant comes before who is enqueued now, and after whoever took a ticket before."""
+    with closing(queue):
+        now = "2027-01-15T08:00:00Z"
+        queue.enqueue(Job("old", "d", "t", None, JobStatus.PENDING, now))
+        for _ in range(5):  # so that more tickets are given than jobs are known
+            queue.cancel("old")
+            queue.requeue("old")
+        queue.enqueue(Job("late", "d", "t", None, JobStatus.PENDING, now, not_before="2027-01-15T08:00:04Z"))
+        clock.advance(4.0)
+        queue.enqueue(Job("new", "d", "t", None, JobStatus.PENDING, now))
+        assert [queue.stats().ready, queue.stats().delayed] == [3, 0], "an enqueue promotes what is due"
+        assert [job.id for job in queue.dequeue_many(3, "w1")] == ["old", "late", "new"], "the order of tickets"
 
 
 def beats(clock: FakeClock, queue: PersistentQueue) -> None:
@@ -349,4 +370,4 @@ def lists(queue: PersistentQueue) -> None:
 
 #: What a queue is put to, and what a queue and its clock are, the long ones last.
 OF_A_QUEUE = (garbled, forged, waits, lists, edges)
-OF_A_CLOCK = (beats, lanes, purges, reclaims)
+OF_A_CLOCK = (due, beats, lanes, purges, reclaims)

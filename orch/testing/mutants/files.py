@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import sqlite3
 import types
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -288,6 +289,29 @@ def big_jobs(module: types.ModuleType, store: Files) -> None:
         assert "purge_one" in told.names, "the result of an earlier attempt is big"
 
 
+def slices(module: types.ModuleType, store: Files) -> None:
+    """Where a slice may take no time, big jobs are purged one at a time, and four outputs at a time."""
+    clock, kept = FakeClock(), module.PURGE_HOLD_S
+    with closing(store(clock)) as queue, _told(module) as told:
+        for name in "abc":
+            queue.enqueue(_job(name))
+            job = queue.dequeue()
+            for n in range(6):
+                queue.record_progress(job.lease, f"t{n}", n)
+            queue.update_status(name, JobStatus.SUCCESS, lease=job.lease)
+        clock.advance(7200.0)
+        told.names.clear()
+        module.PURGE_HOLD_S = -1.0  # type: ignore[attr-defined]  # it is looked into
+        try:
+            assert queue.purge(1.0) == 3
+        finally:
+            module.PURGE_HOLD_S = kept  # type: ignore[attr-defined]  # as it was
+        counted = Counter(told.names)
+        assert counted["purge_find"] == counted["purge_one"] == counted["purge_gone"] == 3, "slices of a purge"
+        assert counted["purge_progress"] == 9, "slices of outputs: four, two and none of each job"
+        assert counted["begin"] == 3 + 1 + 7, "each slice is a step"
+
+
 # -- steps that fail, and others ---------------------------------------------------------------------------------------
 
 
@@ -448,4 +472,4 @@ def clocks(module: types.ModuleType, store: Files) -> None:
         module._MACHINE = kept  # type: ignore[attr-defined]  # noqa: SLF001 - as it was
 
 
-CHECKS = (thrift, big_jobs, failing, woken, between, damaged, clocks)
+CHECKS = (thrift, big_jobs, slices, failing, woken, between, damaged, clocks)

@@ -23,7 +23,7 @@ from orch.queue import PersistentQueue
 from orch.testing.clock import FakeClock
 from orch.testing.drivers import fast, plans
 from orch.testing.machine import QueueMachine, Run, Store
-from orch.testing.mutants import files, sql
+from orch.testing.mutants import files, heaps, sql
 from orch.testing.mutants.edges import LEASE_S, MAX_CRASHES, OF_A_CLOCK, OF_A_QUEUE, PLANS
 from orch.testing.mutants.engine import Mutant, Stuck, Target, module_of, python_mutants
 from orch.testing.stores import memory_store
@@ -171,13 +171,24 @@ def _machine(which: str) -> QueueMachine:
         return QueueMachine.of(FileStore(sqlite, Path(folder)))
 
 
-def _memory_queue(module: types.ModuleType, clock: FakeClock) -> PersistentQueue:
-    made: PersistentQueue = module.MemoryQueue(clock=clock, lease_s=LEASE_S, max_crashes=MAX_CRASHES)
-    return made
+class _MemoryStore:
+    """Empty queues; the last one is looked into."""
+
+    def __init__(self, module: types.ModuleType) -> None:
+        self._module = module
+        self._last: Any = None
+
+    def __call__(self, clock: FakeClock) -> PersistentQueue:
+        made: PersistentQueue = self._module.MemoryQueue(clock=clock, lease_s=LEASE_S, max_crashes=MAX_CRASHES)
+        self._last = made
+        return made
+
+    def inspect(self) -> None:
+        heaps.sound(self._last)
 
 
 def _memory_runs(module: types.ModuleType) -> Iterator[None]:
-    yield from traces(_machine("memory"), partial(_memory_queue, module), MEMORY_TRACES)
+    yield from traces(_machine("memory"), _MemoryStore(module), MEMORY_TRACES)
     queue = module.MemoryQueue()  # on the clock of the process
     queue.enqueue(Job.new("workflow:noop", id="a"))
     job = queue.dequeue("w1", wait_s=0.001)
