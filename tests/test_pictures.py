@@ -15,7 +15,7 @@ from orch.lab.jupyter import result_html, verdict_html
 from orch.lab.pictures import picture_of_story, svg
 from orch.simulator import Fixed, Poisson, simulate
 from orch.testing import ContractViolation, verify
-from orch.testing.bugs.naive_redis import DiesAfterTheLpop, NaiveStore
+from orch.testing.bugs.naive_redis import DiesAfterTheLpop, NaiveStore, TwoDequeuesMeet
 
 
 class NeverReclaims(MemoryQueue):
@@ -51,6 +51,16 @@ def test_a_story_tells_each_step_of_the_shortest_program_and_where_its_jobs_were
 def test_a_client_that_dies_is_told_in_words():
     lost = violation_of(NaiveStore(DiesAfterTheLpop), capabilities=DiesAfterTheLpop.capabilities)
     assert any("dies after" in scene.text or "takes no writes" in scene.text for scene in lost.story.scenes)
+
+
+def test_clients_that_meet_are_told_by_their_verbs_and_their_answers():
+    class OnlyMeetings(NaiveStore):
+        die = property()  # so that it is not there
+
+    story = violation_of(OnlyMeetings(TwoDequeuesMeet), capabilities=TwoDequeuesMeet.capabilities).story
+    assert "a client's dequeue between two steps of another's dequeue: job 'a' was delivered to both" in story.sentence
+    assert story.expected.startswith("[('a', None)")
+    assert "object at 0x" not in story.actual
 
 
 def test_the_program_of_a_queue_with_hooks_runs_as_it_is_pasted():

@@ -383,7 +383,7 @@ def _torn(run: Run, looks: Any, seen: Any) -> tuple[str, str]:
 
 def judge_meeting(run: Run, op: Operation, values: Values, expected: Any, actual: Any) -> None:
     """Two clients at once: it must look as if one of them had been first (Q8), and nothing is lost (Q1)."""
-    said = f"a client's {values[4]} between two steps of another's {values[1]}: "
+    said = f"a client's {values[5]} between two steps of another's {values[1]}: "
     if isinstance(actual, Exception):
         raise Violation("Q1", said + blame.shown(actual), expected, actual)
     answers, seen = actual

@@ -65,13 +65,8 @@ def story_of(machine: QueueMachine, store: Store, steps: Sequence[Step], violati
                 break
     finally:
         run.close()
-    return Story(
-        violation.promise,
-        violation.sentence,
-        tuple(scenes),
-        _cut(shown(violation.expected)),
-        _cut(shown(violation.actual)),
-    )
+    expected_text, actual_text = _answers(steps[-1][0].name, violation)
+    return Story(violation.promise, violation.sentence, tuple(scenes), expected_text, actual_text)
 
 
 def _answers(name: str, violation: Violation) -> tuple[str, str]:
