@@ -120,6 +120,18 @@ print(
     f"lost: {ours.lost}, twice within a lease: {ours.twice}, workers alive: {ours.alive}, exit status: {set(ours.exits)}"
 )
 
+# %% tags=["varies"]
+from orch.lab.charts import times_to_recover
+
+queues: dict[str, dict[str, float | None]] = {}
+for row in kills:
+    if row["what"] in ("take", "run"):
+        name = f"{row['library']} {row['version']}, {row['setting']}"
+        waits, way = queues.setdefault(name, {}), f"killed in {row['what']}"
+        waits[way] = row["seconds"] and max(row["seconds"], waits.get(way) or 0.0)
+queues["orch"] = {"killed in take": ours.take_s, "killed in run": ours.run_s}
+_ = times_to_recover(queues)
+
 # %% [markdown]
 # **What we saw.** Between taking a job and writing down who has it, four settings lose it; where it is not lost, it comes
 # back after minutes, since recovery waits for a periodic task, a coin toss, or a time-out that also has to cover the longest

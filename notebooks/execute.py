@@ -7,6 +7,7 @@ but not compared. Names given as arguments select.
 
 import base64
 import io
+import re
 import sys
 import tempfile
 import time
@@ -58,16 +59,16 @@ def texts(notebook: nbformat.NotebookNode) -> list[tuple[str, list[str]]]:
 
 
 def draw_small(notebook: nbformat.NotebookNode, path: Path) -> None:
-    """Write the last image of a notebook as a small PNG, with as many colours as fit."""
+    """Write the last image of a notebook as a small PNG, with as many colours as fit; else its last small drawing."""
     from PIL import Image  # matplotlib brings it
 
-    images = [
-        output["data"]["image/png"]
-        for cell in notebook.cells
-        for output in cell.get("outputs", ())
-        if "image/png" in output.get("data", {})
-    ]
+    shown = [output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", ())]
+    images = [data["image/png"] for data in shown if "image/png" in data]
     if not images:
+        drawings = [svg for data in shown for svg in re.findall("<svg.*?</svg>", data.get("text/html", ""), re.DOTALL)]
+        small = [svg for svg in drawings if len(svg.encode()) <= PICTURE_MAX]
+        if small:
+            path.with_suffix(".svg").write_text(small[-1] + "\n", encoding="utf-8")
         return
     image = Image.open(io.BytesIO(base64.b64decode(images[-1]))).convert("RGB")
     image = image.resize((PICTURE_WIDTH, round(image.height * PICTURE_WIDTH / image.width)), Image.Resampling.LANCZOS)

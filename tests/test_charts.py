@@ -522,3 +522,16 @@ def test_a_distribution_is_a_step_for_each_job():
 def test_nothing_to_show_is_an_empty_chart():
     assert not charts.wait_by_workers([]).lines
     assert not charts.distributions({}).get_legend()
+
+
+def test_a_job_that_never_ran_again_stands_at_the_right_and_is_not_taken_for_a_time():
+    ax = charts.times_to_recover({"theirs": {"take": None, "run": 800.0}, "ours": {"take": 2.0, "run": 1.5}})
+    assert [text.get_text() for text in ax.texts] == ["never"]
+    lines = {line.get_label(): list(line.get_xdata()) for line in ax.lines if not line.get_label().startswith("_")}
+    assert lines == {"take": [2.0], "run": [800.0, 1.5]}
+    assert max(ax.get_xticks()) <= 800.0 * 10 / 2
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["theirs", "ours"]
+
+
+def test_no_queue_at_all_makes_an_empty_chart_of_recoveries():
+    assert not charts.times_to_recover({}).texts

@@ -13,6 +13,7 @@ from orch.lab.charts.lanes import worker_lanes
 from orch.lab.charts.latency import latency_by_part, latency_over_time
 from orch.lab.charts.life import life_of_a_job
 from orch.lab.charts.order import delivery_order
+from orch.lab.charts.recovery import times_to_recover
 from orch.lab.charts.retries import attempts_of_jobs, retry_delays
 from orch.lab.charts.score import operation_map, runs_to_kill
 from orch.lab.charts.throughput import throughput
@@ -37,6 +38,7 @@ __all__ = [
     "space_time",
     "throughput",
     "ticks_and_jobs",
+    "times_to_recover",
     "trace_picture",
     "wait_by_workers",
     "waiting_jobs",
