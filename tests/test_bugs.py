@@ -111,6 +111,17 @@ def test_a_bug_that_is_missed_or_misblamed_fails_the_command(make, promise, says
     assert says in capsys.readouterr().out
 
 
+def test_the_command_hunts_with_hypothesis_too(capsys):
+    names = ("finish-by-id", "retry-pushes-before-it-writes", "short-write-is-the-end")
+    assert command.main(["--driver", "hypothesis", *names]) == 0
+    assert capsys.readouterr().out.splitlines()[3].startswith("3 bugs, 3 found, 3 blamed on a right promise")
+
+
+def test_the_command_says_which_bugs_a_driver_does_not_hunt(capsys):
+    assert command.main(["--driver", "hypothesis", "--level", "sim"]) == 2
+    assert "hypothesis does not hunt bugs of level sim" in capsys.readouterr().err
+
+
 def test_the_command_knows_which_bugs_there_are(capsys):
     assert command.main(["no-such-bug"]) == 2
     assert "no-such-bug" in capsys.readouterr().err
