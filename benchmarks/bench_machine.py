@@ -94,7 +94,7 @@ def empty_machine(machine, *, picks):
     """
 
     class Empty(RuleBasedStateMachine):
-        plans = by_hypothesis.planned(machine)
+        plans, cards = by_hypothesis.planned(machine), {}
         certain = done = 0
         mix = by_hypothesis.QueueStateMachine.mix
 

@@ -478,8 +478,8 @@ BUGS = (
     Bug(
         "enabled-is-whatever-is-true",
         "scheduler",
-        ("S4",),
-        "a row with enabled: 'false' runs",
+        ("S4", "S3"),
+        "a row with enabled: 'false' runs, and no fault is told",
         "seed 77",
         enabled_is_whatever_is_true,
     ),

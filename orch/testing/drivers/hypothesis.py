@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cache, wraps
 from typing import Any
 
@@ -28,7 +29,8 @@ PLANS = 10  # of the fast driver's traces for one example: those that are planne
 SELDOM = 256  # one random example of so many follows a plan
 CROWDS_AGAIN = 8  # rounds of the plans with many jobs that random examples choose from, each with other things beside
 ROUND = 2_000  # examples of one run of Hypothesis, which remembers each until it ends
-MIXES = 4096  # swarms to choose from
+MIXES = 64  # so many times so many swarms to choose from
+UNIFORM = 256  # numbers that Hypothesis draws alike; of more it prefers the small ones
 _ALWAYS = "ED"  # operations without which nothing happens
 _SWARM = 0.6  # how likely each other operation is in a mix
 _SWARM_BAD = 0.2  # and bad input
@@ -72,7 +74,7 @@ class QueueStateMachine(RuleBasedStateMachine):
     machine: QueueMachine
     store: Store
     plans: dict[int, Plan]
-    menu: list[Any]  # Hypothesis's rules
+    cards: dict[tuple[int, bool], list[Card]]
     coverage: list[int]
     done = 0  # steps of all instances
     started = 0  # instances
@@ -83,8 +85,7 @@ class QueueStateMachine(RuleBasedStateMachine):
         super().__init__()
         self.queue_run = Run(self.machine, self.store, Notes(self.coverage))
         self.over = False  # has it broken, or come to the end of a plan?
-        self.ids, self.plain = len(IDS), False
-        self.menu = []
+        self.menu: list[Card] = []
         # Hypothesis asks this for the next rule and its arguments. Its own strategy decides anew at each step which of
         # all rules are enabled, by a choice for each of them: four times the cost. Where it does not ask, that is used.
         self._rules_strategy: Any = next_rule(self)
@@ -103,24 +104,25 @@ class QueueStateMachine(RuleBasedStateMachine):
 
     def mix(self, number: int) -> None:
         """From here on these operations, and these arguments. 0 is all of them; the others are random swarms."""
-        rules = {rule.function.__name__: rule for rule in self.rules}
         rng = generator(number)
+        ids, plain = len(IDS), False
         if number:
-            self.ids = 1 + int((x := rng()) * x * len(IDS))  # few meet more often
-            self.plain = rng() < _PLAIN
+            ids = 1 + int((x := rng()) * x * len(IDS))  # few meet more often
+            plain = rng() < _PLAIN
+        if (ids, plain) not in self.cards:
+            rules = {rule.function.__name__: rule for rule in self.rules}
+            self.cards[ids, plain] = [_card(rules[slug(op)], op, ids, plain=plain) for op in self.machine.operations]
         self.menu = []
-        for op in self.machine.operations:
+        for op, card in zip(self.machine.operations, self.cards[ids, plain], strict=True):
             chance = rng() if number and op.code not in _ALWAYS else 1.0
-            if not number or chance == 1.0 or chance < (_SWARM_BAD if op.code in BAD_CODES else _SWARM):
+            if chance == 1.0 or chance < (_SWARM_BAD if op.code in BAD_CODES else _SWARM):
                 times = max(op.weight, _BOOSTED) if op.weight and chance < _BOOST else op.weight
-                self.menu += [rules[slug(op)]] * times
+                self.menu += [card] * times
 
     def act(self, op: Operation, args: Args) -> None:
-        """One step, with arguments as they were drawn; what cannot be done now is left out."""
+        """One step; what cannot be done now is left out. The job of a lease is the n-th of those delivered."""
         if self.over:
             return
-        if self.plain:
-            args = _plainly(op, args)
         if op.leased:
             delivered = self.queue_run.delivered
             if not delivered:
@@ -129,8 +131,6 @@ class QueueStateMachine(RuleBasedStateMachine):
             for place in op.leased:
                 chosen[place] = delivered[args[place] % len(delivered)]
             args = tuple(chosen)
-        elif op.on_job and self.ids < len(IDS):
-            args = (args[0] % self.ids, *args[1:])
         self.do(op, args)
 
     def do(self, op: Operation, args: Args) -> None:
@@ -187,6 +187,7 @@ def state_machine(
             "machine": machine,
             "store": staticmethod(store),
             "plans": planned(machine),
+            "cards": {},
             "coverage": [0] * machine.rows,
         },
     )
@@ -256,7 +257,7 @@ def arguments(op: Operation) -> list[str]:
 
 @cache
 def below(size: int) -> st.SearchStrategy[int]:
-    """Numbers from 0, all equally likely: `integers` prefers small ones."""
+    """Numbers from 0, all equally likely if they are few: `integers` prefers small ones."""
     return st.sampled_from(range(size))
 
 
@@ -269,22 +270,72 @@ def domains(op: Operation) -> dict[str, st.SearchStrategy[Any]]:
 def plan_numbers(draw: st.DrawFn, kind: Callable[[], type[QueueStateMachine]]) -> int:
     """Mostly 0, seldom a plan; or the one that is certain, as the same choice."""
     machine = kind()
-    numbers = [0, *machine.plans]
-    lot = numbers.index(machine.certain)
-    lot = draw(st.integers(lot, lot) if lot else below(SELDOM * len(numbers)))
-    return numbers[lot] if lot < len(numbers) else 0
+    numbers = list(machine.plans)
+    if machine.certain:
+        certain = SELDOM * (numbers.index(machine.certain) + 1) - 1
+        lot = draw(st.integers(certain, certain))
+    else:
+        lot = draw(below(SELDOM * len(numbers)))
+    return 0 if (lot + 1) % SELDOM else numbers[lot // SELDOM]
 
 
 def beginning(kind: Callable[[], type[QueueStateMachine]]) -> dict[str, st.SearchStrategy[Any]]:
     """What the other arguments of the first rule are drawn from."""
-    return {"plan": plan_numbers(kind), "mix": below(MIXES)}
+    return {"plan": plan_numbers(kind), "mix": st.tuples(below(MIXES), below(MIXES)).map(_mix)}
+
+
+def _mix(drawn: tuple[int, int]) -> int:
+    return drawn[0] * MIXES + drawn[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A rule as it is drawn: each lot says some of its arguments, by the tables of their values."""
+
+    rule: Any
+    lots: tuple[tuple[st.SearchStrategy[int], tuple[tuple[str, tuple[int, ...]], ...]], ...]
+
+
+def _card(rule: Any, op: Operation, ids: int, *, plain: bool) -> Card:
+    """The card of an operation: its jobs are among the first `ids`, its other arguments are drawn plainly or not."""
+    tables = [tuple(_plainly(size) if plain else range(size)) for size in op.domains]
+    if op.on_job:
+        tables[:1] = [tuple(range(ids))]
+    elif len(tables) == 1:
+        tables = [tuple(range(op.domains[0]))]
+    if op.rare and plain:
+        tables[-1] = (*[0] * len(tables[-1]), *tables[-1])
+    lots = []
+    size = 1
+    group: list[tuple[str, tuple[int, ...]]] = []
+    for name, table in zip(arguments(op), tables, strict=True):
+        if size * len(table) > UNIFORM:
+            lots.append((below(size), tuple(group)))
+            size, group = 1, []
+        size *= len(table)
+        group.append((name, table))
+    if group:
+        lots.append((below(size), tuple(group)))
+    return Card(rule, tuple(lots))
+
+
+def _plainly(size: int) -> list[int]:
+    """Small numbers more often than large ones: they are the simple cases, newer leases, and cheaper."""
+    fine = 2 * size
+    return [(2 * n + 1) ** 2 * size // (2 * fine) ** 2 for n in range(fine)]
 
 
 @st.composite
-def next_rule(draw: st.DrawFn, state: Any) -> tuple[Any, dict[str, Any]]:
-    """One of the rules on its menu, and its arguments."""
-    rule = state.menu[draw(below(len(state.menu)))]
-    return rule, {name: draw(drawn) for name, drawn in rule.arguments.items()}
+def next_rule(draw: st.DrawFn, state: Any) -> tuple[Any, dict[str, int]]:
+    """The rule of one of the cards on the menu, and its arguments: in as few draws as can be, for they are the cost."""
+    card = state.menu[draw(below(len(state.menu)))]
+    given = {}
+    for lots, tables in card.lots:
+        lot = draw(lots)
+        for name, table in tables:
+            lot, n = divmod(lot, len(table))
+            given[name] = table[n]
+    return card.rule, given
 
 
 def slug(op: Operation) -> str:
@@ -317,20 +368,6 @@ def _decorated(
 ) -> Callable[..., None]:
     made: Callable[..., None] = decorator(**drawn)(act)
     return made
-
-
-def _plainly(op: Operation, args: Args) -> Args:
-    """Small arguments more often than large ones: they are the simple cases, newer leases, and cheaper."""
-    plain = [_TABLES[size][arg] for size, arg in zip(op.domains, args, strict=True)]
-    if op.on_job or len(args) == 1:
-        plain[:1] = args[:1]
-    if op.rare:
-        plain[-1] = _TABLES[op.domains[-1]][plain[-1]]
-    return tuple(plain)
-
-
-#: Equally likely numbers below each size, as numbers of which the small ones are more likely.
-_TABLES = {size: [(2 * n + 1) ** 2 // (4 * size) for n in range(size)] for size in range(1, 37)}
 
 
 def explore(
