@@ -85,6 +85,7 @@ class QueueStateMachine(RuleBasedStateMachine):
         super().__init__()
         self.queue_run = Run(self.machine, self.store, Notes(self.coverage))
         self.over = False  # has it broken, or come to the end of a plan?
+        self.broken = False
         self.menu: list[Card] = []
         # Hypothesis asks this for the next rule and its arguments. Its own strategy decides anew at each step which of
         # all rules are enabled, by a choice for each of them: four times the cost. Where it does not ask, that is used.
@@ -151,14 +152,14 @@ class QueueStateMachine(RuleBasedStateMachine):
         finally:
             type(self).done += len(self.queue_run.steps)
             self.queue_run.close()
-        if self.stop is not None and self.stop():
+        if self.stop is not None and not self.broken and self.stop():
             raise Stopped  # here, where all is drawn: an example that ends earlier than it did is flaky to Hypothesis
 
     def _told(self, act: Callable[[], object]) -> None:
         try:
             act()
         except Violation as violation:
-            self.over = True
+            self.over = self.broken = True
             raise Found(self.machine, self.store, self.queue_run.steps, violation) from None
 
 
