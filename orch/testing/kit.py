@@ -19,7 +19,6 @@ from orch.testing.trace import Trace
 DRIVERS = ("fast", "hypothesis")
 FAST_TRACES = 10  # for one example: together they cost less than one of Hypothesis
 ENOUGH_STEPS = 5_000  # after so many each operation must have been done
-ROUND = 50  # examples of Hypothesis between two looks at the time
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,20 +167,9 @@ def _until(seconds: float) -> Callable[[], bool]:
 def _with_hypothesis(
     machine: QueueMachine, store: Store, examples: int, seed: int, stop: Callable[[], bool] | None
 ) -> fast.Outcome:
-    """Hypothesis knows no time limit between examples: with one, it is run in rounds of other seeds."""
-    from orch.testing.drivers.hypothesis import explore
+    from orch.testing.drivers.hypothesis import explore  # who does not use Hypothesis need not have it
 
-    if stop is None:
-        return explore(machine, store, max_examples=examples, seed=seed)
-    whole = fast.Outcome(coverage=[0] * machine.rows)
-    while not stop() and whole.failure is None:
-        outcome = explore(machine, store, max_examples=ROUND, seed=seed)
-        whole.traces += outcome.traces
-        whole.steps += outcome.steps
-        whole.coverage = [a + b for a, b in zip(whole.coverage, outcome.coverage, strict=True)]
-        whole.failure = outcome.failure
-        seed += 1
-    return whole
+    return explore(machine, store, max_examples=examples, seed=seed, stop=stop)
 
 
 def _replay(machine: QueueMachine, store: Store, token: str) -> Verified:
