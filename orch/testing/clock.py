@@ -14,4 +14,4 @@ class FakeClock:
 
     def advance(self, seconds: float) -> None:
         """Move the clock by so many seconds; it stays at whole microseconds."""
-        self.now = round(self.now + seconds, 6)  # whole microseconds, however often
+        self.now = round((self.now + seconds) * 1_000_000) / 1_000_000  # whole microseconds, however often

@@ -36,7 +36,7 @@ def judge_value(run: Run, op: Operation, values: Values, expected: Any, actual: 
 def judge_job(run: Run, op: Operation, values: Values, expected: Any, actual: Any) -> None:
     """One job, None, or an error."""
     if expected.__class__ is ModelJob:
-        if (actual.__class__ is Job and actual.__dict__ == expected.fields) or run.same(expected, actual):
+        if (actual.__class__ is Job and expected.fields == actual.__dict__) or run.same(expected, actual):
             expected.fields["lease"] = actual.lease
             run.watch.saw(actual)
             run.last_out = actual
@@ -89,7 +89,7 @@ def judge_delivery(run: Run, op: Operation, values: Values, expected: list[Model
     if first is None:
         if actual is None:
             return
-    elif (actual.__class__ is Job and actual.__dict__ == first.fields) or run.same(first, actual):
+    elif (actual.__class__ is Job and first.fields == actual.__dict__) or run.same(first, actual):
         take(run, first, actual, keep=op.name == "dequeue")
         return
     promise, sentence = blame.delivery(run, first, actual)
@@ -102,15 +102,17 @@ def take(run: Run, job: ModelJob, actual: Job, *, keep: bool = True) -> None:
     """A delivery is as it should be: remember its lease."""
     job.fields["lease"] = lease = actual.lease
     if lease is not None and keep:
-        if actual.id in run.given:
-            run.given[actual.id].append(lease)
+        given = run.given.get(actual.id)
+        if given is not None:
+            given.append(lease)
         elif actual.id not in IDS:
             run.crowd.append(lease)
         else:
             run.given[actual.id] = [lease]
             run.delivered.append(IDS.index(actual.id))
-    run.watch.saw(actual)
-    run.watch.delivered(actual, run.clock.now)
+    watch = run.watch
+    watch.saw(actual)
+    watch.delivered(actual, run.clock.now)
     run.last_out = actual
 
 
@@ -173,8 +175,9 @@ def judge_exchange(run: Run, op: Operation, values: Values, expected: Any, actua
 
 def judge_listing(run: Run, op: Operation, values: Values, expected: list[ModelJob], actual: Any) -> None:
     if run.same_jobs(expected, actual):
+        saw = run.watch.saw
         for job in actual:
-            run.watch.saw(job)
+            saw(job)
         run.last_out = actual[0] if actual else actual
         return
     promise, sentence = blame.listing(run, expected, actual, op.name)
@@ -200,8 +203,9 @@ def judge_look(run: Run, op: Operation, values: Values, expected: Any, actual: A
         promise, sentence = blame.counts(run, counts, said, "counts")
         raise Violation(promise, sentence, expected, actual)
     Watch.agree(said, listed)
+    saw = run.watch.saw
     for job in listed:
-        run.watch.saw(job)
+        saw(job)
 
 
 def judge_lease(run: Run, op: Operation, values: Values, expected: Any, actual: Any) -> None:
@@ -236,7 +240,7 @@ def judge_workers(run: Run, op: Operation, values: Values, expected: Any, actual
     """Who is there, with which jobs; what was announced only where that can be foretold."""
     if isinstance(actual, list) and len(actual) == len(expected):
         for (id, beat, jobs, info), row in zip(expected, actual, strict=True):
-            if (row.id, row.last_beat_at, tuple(row.jobs)) != (id, beat, jobs):
+            if row.id != id or row.last_beat_at != beat or tuple(row.jobs) != jobs:
                 break
             if info and (row.host, row.pid, row.done, row.slots) != info:
                 break
@@ -293,8 +297,9 @@ def judge_enqueue(run: Run, op: Operation, values: Values, expected: int, actual
     """Whether it was new; and the caller's job is still as it was."""
     should: Any = expected == 1 if op.name == "enqueue" else expected
     if actual == should and type(actual) is type(should):
-        for job, spec in zip(run.last_in, values[1], strict=True):
-            if job.__dict__ != spec[0]:
+        for n, (fields, _, _) in enumerate(values[1]):
+            job = run.last_in[n]
+            if fields != job.__dict__:
                 raise Violation("Q11", f"enqueue changed the caller's job to {blame.shown(job)}", should, actual)
         return
     said = f"{op.name} answered {blame.shown(actual)}, should be {should}"

@@ -142,7 +142,7 @@ class FollowingModel(Model):
         self.run: Run | None = None
         self.answer: Any = None
 
-    def dequeue(self, n: int, worker_id: str, lease_us: int) -> list[ModelJob]:
+    def dequeue(self, n: int, worker_id: str, lease_us: int | None) -> list[ModelJob]:
         """The wanted jobs as far as they are ready; what should come, where none is wanted."""
         wanted, self.wanted = self.wanted, []
         if not wanted:
@@ -198,7 +198,7 @@ def _following(op: Operation) -> Operation:
             raise answer
         return answer
 
-    return replace(op, bind=bind, step=step, call=call)
+    return replace(op, bind=bind, step=step, call=call, fixed=False)
 
 
 def _model(model: Model) -> FollowingModel:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import wraps
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from orch.job import Job, Lease
 from orch.queue import LEASE_S, MAX_CRASHES, PersistentQueue
@@ -78,6 +78,8 @@ class Operation:
     leased: Args = ()  # which arguments are jobs that were delivered before; the next one is the age of a lease
     singles: Callable[..., list[tuple[str, Args]]] | None = None  # a bulk form as single forms, to shrink
     rare: bool = False  # the last argument is seldom other than 0, because its other values cost time
+    fixed: bool = False  # its values depend on the arguments alone: `bind` looks at no run, and they stay as they are
+    bound: dict[Args, tuple[Any, ...] | None] = field(default_factory=dict, init=False)  # the values of a fixed one
     row: int = field(default=0)  # where its coverage begins
 
 
@@ -153,20 +155,28 @@ class Run:
 
     def do(self, op: Operation, args: Args) -> bool:
         """Do it, if it can be done now. Raises `Violation`."""
-        values = op.bind(self, *args)
+        if op.fixed:
+            values = op.bound.get(args)
+            if values is None:
+                values = op.bound[args] = op.bind(self, *args)
+        else:
+            values = op.bind(self, *args)
         if values is None:
             return False
-        expected = op.step(self.model, *values) if self.notes is None else self._noted(op, values)
+        notes = self.notes
+        expected = op.step(self.model, *values) if notes is None else self._noted(op, values, notes)
         self.steps.append((op, args))
         try:
             actual = op.call(self, *values)
         except Exception as error:
             actual = error
-        if self.notes is not None and self.notes.journal is not None:
-            self.notes.journal.append(f"{op.code}{args} {_text(actual)}")
+        if notes is not None and notes.journal is not None:
+            notes.journal.append(f"{op.code}{args} {_text(actual)}")
         if actual is not expected or not op.plain:
             try:
-                self.judge(op, values, expected, actual)
+                op.judge(self, op, values, expected, actual)
+            except _UNFIT as error:
+                _refuse(op, error, expected, actual)
             finally:
                 actual = None  # an error holds this frame by its traceback: neither would go before a collection
         return True
@@ -175,17 +185,12 @@ class Run:
         """Compare an answer with what it should be. Raises `Violation`."""
         try:
             op.judge(self, op, values, expected, actual)
-        except Broken as broken:
-            raise Violation(broken.promise, broken.sentence, expected, actual) from None
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise Violation(
-                op.promise, f"{op.name} answered {shown(actual)}, which makes no sense ({error})", expected, actual
-            ) from error
+        except _UNFIT as error:
+            _refuse(op, error, expected, actual)
 
-    def _noted(self, op: Operation, values: tuple[Any, ...]) -> Any:
+    def _noted(self, op: Operation, values: tuple[Any, ...], notes: Notes) -> Any:
         """The model's step, with what is noted of it."""
-        notes, model = self.notes, self.model
-        assert notes is not None
+        model = self.model
         place = model.place(values[0]) if op.on_job else 0
         expected = op.step(model, *values)
         if notes.coverage is not None:
@@ -200,17 +205,13 @@ class Run:
         for client in self.clients:
             client.close()
 
-    def own_lease(self, lease_s: float | None) -> int:
-        """A lease time in microseconds; None is the queue's own."""
-        return us(lease_s) if lease_s is not None else self.model.lease_us
-
     def lease(self, job: int, age: int) -> Lease | None:
         """The lease of a job that was given `age` deliveries before its last one; the forged one has age 3."""
         leases = self.given.get(IDS[job])
-        if not leases:
+        if leases is None:
             return None
         if age == FORGED:
-            return replace(leases[-1], token=leases[-1].token + 1)
+            return _forged(leases[-1])
         return leases[-1 - age] if age < len(leases) else None
 
     # -- comparing ---------------------------------------------------------------------------------------------------
@@ -219,13 +220,14 @@ class Run:
         fields = expected.fields if isinstance(expected, ModelJob) else expected
         if actual.__class__ is not Job:
             return isinstance(actual, Job) and not self.differences(fields, actual)
-        return bool(actual.__dict__ == fields) or not self.differences(fields, actual)
+        return fields == actual.__dict__ or not self.differences(fields, actual)
 
     def same_jobs(self, expected: list[ModelJob], actual: Any) -> bool:
         if not isinstance(actual, list) or len(actual) != len(expected):
             return False
-        for job, found in zip(expected, actual, strict=True):
-            if found.__class__ is Job and found.__dict__ == job.fields:
+        for n, job in enumerate(expected):
+            found = actual[n]
+            if found.__class__ is Job and job.fields == found.__dict__:
                 continue
             if not isinstance(found, Job) or self.differences(job.fields, found):
                 return False
@@ -238,6 +240,32 @@ class Run:
             for name, should in fields.items()
             if name not in self.ignored and should != getattr(actual, name, None)
         }
+
+
+_UNFIT = (Broken, AttributeError, KeyError, TypeError, ValueError)  # the last four: an answer of no known shape
+
+
+def _refuse(op: Operation, error: Exception, expected: Any, actual: Any) -> NoReturn:
+    """Raise the violation that this error of a judge stands for."""
+    if isinstance(error, Broken):
+        raise Violation(error.promise, error.sentence, expected, actual) from None
+    said = f"{op.name} answered {shown(actual)}, which makes no sense ({error})"
+    raise Violation(op.promise, said, expected, actual) from error
+
+
+def _forged(lease: Lease) -> Lease:
+    """The same lease with the next token: its other values are known to be good."""
+    forged = object.__new__(Lease)
+    _put_job_id(forged, lease.job_id)
+    _put_token(forged, lease.token + 1)
+    _put_worker_id(forged, lease.worker_id)
+    _put_expires_at(forged, lease.expires_at)
+    return forged
+
+
+_put_job_id, _put_token, _put_worker_id, _put_expires_at = (
+    vars(Lease)[name].__set__ for name in ("job_id", "token", "worker_id", "expires_at")
+)
 
 
 def _text(answer: Any) -> str:

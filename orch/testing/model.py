@@ -76,25 +76,42 @@ _LEASES = (Lease, ModelLease)
 class ModelJob:
     """A job as its fields must be seen (`fields`, the attributes of a `Job`), and what only the queue knows of it."""
 
-    ticket = 0
-    ready = 0  # when it took its ticket
-    due: int | None = None  # while it is delayed
-    token = 0  # of its current lease; 0 when nobody holds it
-    expires = 0
-    finished = 0
-    settled: tuple[int, JobStatus] | None = None
-    raw: bytes | None = None  # its record was replaced by these unreadable bytes
-    cause = "enqueued"  # what put it where it is, for the blame
+    __slots__ = (
+        "cause",
+        "due",
+        "expires",
+        "fields",
+        "finished",
+        "progress",
+        "raw",
+        "ready",
+        "seq",
+        "settled",
+        "stamp",
+        "ticket",
+        "token",
+    )
 
     def __init__(self, fields: dict[str, Any], stamp: int, seq: int) -> None:
         self.fields = fields
         self.stamp = stamp  # enqueued_at as an instant
         self.seq = seq
+        self.ticket = 0
+        self.ready = 0  # when it took its ticket
+        self.due: int | None = None  # while it is delayed
+        self.token = 0  # of its current lease; 0 when nobody holds it
+        self.expires = 0
+        self.finished = 0
+        self.settled: tuple[int, JobStatus] | None = None
+        self.raw: bytes | None = None  # its record was replaced by these unreadable bytes
         self.progress: dict[str, Any] = {}
+        self.cause = "enqueued"  # what put it where it is, for the blame
 
     def clone(self) -> ModelJob:
         twin = ModelJob(dict(self.fields), self.stamp, self.seq)
-        twin.__dict__.update({name: value for name, value in vars(self).items() if name not in ("fields", "progress")})
+        twin.ticket, twin.ready, twin.due = self.ticket, self.ready, self.due
+        twin.token, twin.expires, twin.finished = self.token, self.expires, self.finished
+        twin.settled, twin.raw, twin.cause = self.settled, self.raw, self.cause
         twin.progress = dict(self.progress)
         return twin
 
@@ -189,7 +206,7 @@ class Model:
             if job_id in self.jobs or job_id in self.quarantine:
                 self.refused.setdefault(job_id, []).append(fields)
                 continue
-            if not new:
+            if new == 0 and self.now >= self.first_due:
                 self.promote()
             new += 1
             self.seq += 1
@@ -211,9 +228,8 @@ class Model:
         self.first_due = min(self.first_due, due)
 
     def promote(self) -> None:
+        """Everything that is due becomes ready; nothing is before `first_due`."""
         now = self.now
-        if now < self.first_due:
-            return
         due = [job for job in self.jobs.values() if job.due is not None and job.due <= now]
         if len(due) > 1:
             due.sort(key=lambda job: (job.due, job.seq))
@@ -223,9 +239,8 @@ class Model:
         self.first_due = min([job.due for job in self.jobs.values() if job.due is not None], default=NEVER)
 
     def reclaim(self) -> None:
+        """What is held under a lease that has expired comes back; none has before `first_end`."""
         now = self.now
-        if now < self.first_end:
-            return
         lost = [job for job in self.jobs.values() if job.token and job.expires <= now]
         lost.sort(key=lambda job: (job.expires, job.token))
         readable = [job for job in lost if self._read(job)]
@@ -250,35 +265,39 @@ class Model:
         job.due = None
         job.fields["finished_at"] = text_of(self.now)
 
-    def dequeue(self, n: int, worker_id: str, lease_us: int) -> list[ModelJob]:
-        """The jobs that are delivered, in order, under new leases."""
+    def dequeue(self, n: int, worker_id: str, lease_us: int | None) -> list[ModelJob]:
+        """The jobs that are delivered, in order, under new leases; a lease time of None is the queue's own."""
         if n == 0:
             return []
+        now = self.now
         if worker_id:
             self._beat(worker_id)
-        if self.leases:
+        if now >= self.first_end and self.leases:
             self.reclaim()
-        self.promote()
+        if now >= self.first_due:
+            self.promote()
         ready = [job for job in self.jobs.values() if job.due is None and job.fields["status"] is PENDING]
+        if not ready:
+            return ready
         if len(ready) > 1:
             ready.sort(key=lambda job: (-job.fields["priority"], job.ticket))
         delivered: list[ModelJob] = []
         for best in ready:
             if len(delivered) == n:
                 break
-            if not self._read(best):
+            if best.raw is not None and not self._read(best):
                 continue
             fields = best.fields
             fields["status"] = RUNNING
             fields["attempts"] += 1
-            fields["started_at"] = text_of(self.now)
+            fields["started_at"] = text_of(now)
             fields["not_before"] = None
             if self.leases:
-                self.token = max(self.token + 1, self.now)
-                best.token = self.token
-                best.expires = self.now + lease_us
-                self.first_end = min(self.first_end, best.expires)
-                fields["lease"] = ModelLease(fields["id"], self.token, worker_id, best.expires)
+                token = self.token = self.token + 1 if self.token >= now else now
+                expires = now + (self.lease_us if lease_us is None else lease_us)
+                self.first_end = min(self.first_end, expires)
+                best.token, best.expires = token, expires
+                fields["lease"] = ModelLease(fields["id"], token, worker_id, expires)
             else:
                 best.expires = NEVER
             delivered.append(best)
@@ -309,17 +328,18 @@ class Model:
                 return LeaseLost
         elif status is now_is and (status is SUCCESS or status is FAILED):
             return job
-        if now_is is not RUNNING and (now_is is not PENDING or status in (RETRY, PENDING)):
+        if now_is is not RUNNING and (now_is is not PENDING or status is RETRY or status is PENDING):
             return IllegalTransition
         if status is PENDING and token is None:
             return IllegalTransition
         self.silent = False
-        self.promote()
+        if self.now >= self.first_due:
+            self.promote()
         if token is not None:
             job.settled = (token, status)
         job.token = 0
         fields["lease"] = None
-        if status in (SUCCESS, FAILED):
+        if status is SUCCESS or status is FAILED:
             fields["error"], fields["result"] = error, result
             fields["status"] = status
             if status is FAILED:
@@ -354,12 +374,12 @@ class Model:
             self._make_ready(job)
         return job
 
-    def extend(self, job_id: str, token: int, lease_us: int) -> ModelLease | Refusal:
+    def extend(self, job_id: str, token: int, lease_us: int | None) -> ModelLease | Refusal:
         job = self.held(job_id, token)
         if not isinstance(job, ModelJob):
             return job
         lease = job.fields["lease"]
-        job.expires = max(job.expires, self.now + lease_us)
+        job.expires = max(job.expires, self.now + (self.lease_us if lease_us is None else lease_us))
         job.fields["lease"] = longer = ModelLease(job_id, token, lease.worker_id, job.expires)
         if lease.worker_id:
             self._beat(lease.worker_id)
@@ -393,7 +413,7 @@ class Model:
         gone = [
             job_id
             for job_id, job in self.jobs.items()
-            if job.fields["status"] in (SUCCESS, FAILED) and job.finished < cutoff
+            if job.finished < cutoff and (job.fields["status"] is SUCCESS or job.fields["status"] is FAILED)
         ]
         for job_id in gone:
             del self.jobs[job_id]
@@ -406,7 +426,7 @@ class Model:
     def known(self, job_id: str) -> ModelJob | Refusal:
         """The job, if its record can be read."""
         job = self.jobs.get(job_id)
-        if job is not None and self._read(job):
+        if job is not None and (job.raw is None or self._read(job)):
             return job
         return UnreadableRecord if job_id in self.quarantine else JobNotFound
 
@@ -423,7 +443,10 @@ class Model:
 
     def list_jobs(self, status: JobStatus | None, limit: int) -> list[ModelJob]:
         found: list[ModelJob] = []
-        for job in sorted(self.jobs.values(), key=lambda job: (job.stamp, job.seq), reverse=True):
+        jobs = list(self.jobs.values())
+        if len(jobs) > 1:
+            jobs.sort(key=lambda job: (job.stamp, job.seq), reverse=True)
+        for job in jobs:
             if len(found) == limit:
                 break
             if (status is None or job.fields["status"] is status) and (job.raw is None or self._read(job)):
@@ -438,31 +461,27 @@ class Model:
 
     def stats(self) -> tuple[dict[JobStatus, int], int, int, int, float | None]:
         """Counts, ready, delayed, quarantined, age of the oldest ready job in seconds."""
-        ready = [job for job in self.jobs.values() if job.fields["status"] is PENDING and job.due is None]
         counts = self.counts()
-        age = None
-        if ready:
-            age = max(0, self.now - min(ready, key=lambda job: job.ticket).ready) / 1_000_000
-        return counts, len(ready), counts[PENDING] - len(ready), len(self.quarantine), age
+        ready = 0
+        oldest = None  # of those that are ready, the one with the lowest ticket
+        for job in self.jobs.values():
+            if job.due is None and job.fields["status"] is PENDING:
+                ready += 1
+                if oldest is None or job.ticket < oldest.ticket:
+                    oldest = job
+        age = None if oldest is None else max(0, self.now - oldest.ready) / 1_000_000
+        return counts, ready, counts[PENDING] - ready, len(self.quarantine), age
 
     def rows(self) -> list[tuple[str, str, tuple[str, ...], Any]]:
         """The workers: id, last beat, jobs, what was announced (None if that cannot be foretold)."""
-        return [
-            (
-                worker_id,
-                text_of(beat),
-                tuple(
-                    sorted(
-                        job.fields["id"]
-                        for job in self.jobs.values()
-                        if job.token and job.fields["lease"].worker_id == worker_id
-                    )
-                ),
-                info,
-            )
-            for worker_id, (beat, info) in sorted(self.workers.items())
-            if self.now - beat <= GONE_US
-        ]
+        rows = []
+        for worker_id in sorted(self.workers):
+            beat, info = self.workers[worker_id]
+            if self.now - beat > GONE_US:
+                continue
+            held = [id for id, job in self.jobs.items() if job.token and job.fields["lease"].worker_id == worker_id]
+            rows.append((worker_id, text_of(beat), tuple(sorted(held)), info))
+        return rows
 
     def announce(self, worker_id: str, info: Any) -> None:
         self.workers[worker_id] = [self.now, info]
@@ -513,6 +532,7 @@ def _reachable() -> dict[JobStatus, frozenset[JobStatus]]:
 
 
 _REACHABLE = _reachable()
+_STATES = frozenset(STATES)
 
 
 class Watch:
@@ -550,48 +570,52 @@ class Watch:
 
     def saw(self, job: Job) -> None:
         """Each change is a path in TRANSITIONS, final stays final, attempts never go down."""
-        job_id, status = job.id, job.status
+        job_id, status, attempts, lease = job.id, job.status, job.attempts, job.lease
         before = self._seen.get(job_id)
-        if before is not None:
+        if before is None:
+            self._seen[job_id] = (status, attempts)
+        elif status is not before[0] or attempts != before[1]:
             if status is not before[0] and status not in _REACHABLE[before[0]] and job_id not in self._requeued:
                 raise Broken("Q7", f"job {job_id!r} was {before[0].value} and is {status.value}")
-            if job.attempts < before[1]:
-                raise Broken("Q6", f"job {job_id!r} had {before[1]} attempts and has {job.attempts}")
+            if attempts < before[1]:
+                raise Broken("Q6", f"job {job_id!r} had {before[1]} attempts and has {attempts}")
+            self._seen[job_id] = (status, attempts)
         if self._requeued:
             self._requeued.discard(job_id)
-        self._seen[job_id] = (status, job.attempts)
-        if job.lease is not None and (status is not RUNNING or job.lease.job_id != job_id):
-            raise Broken("Q4", f"job {job_id!r} is {status.value} and carries {job.lease}")
+        if lease is not None and (status is not RUNNING or lease.job_id != job_id):
+            raise Broken("Q4", f"job {job_id!r} is {status.value} and carries {lease}")
 
     def delivered(self, job: Job, now: float) -> None:
         """A delivery is RUNNING, its token is a new highest one, and nobody else holds the job."""
+        job_id, lease = job.id, job.lease
         if job.status is not RUNNING:
-            raise Broken("Q4", f"job {job.id!r} was delivered and is {job.status.value}")
-        until = self._held.get(job.id)
+            raise Broken("Q4", f"job {job_id!r} was delivered and is {job.status.value}")
+        until = self._held.get(job_id)
         if until is not None and now < until:
-            raise Broken("Q4", f"job {job.id!r} was delivered while its last lease runs until {until}, at {now}")
-        lease = job.lease
+            raise Broken("Q4", f"job {job_id!r} was delivered while its last lease runs until {until}, at {now}")
         if lease is not None:
-            if lease.token <= self._token:
-                raise Broken("Q4", f"token {lease.token} came after token {self._token}")
-            self._token = lease.token
-            self._held[job.id] = lease.expires_at
-            self._next_end = min(self._next_end, lease.expires_at)
+            token, end = lease.token, lease.expires_at
+            if token <= self._token:
+                raise Broken("Q4", f"token {token} came after token {self._token}")
+            self._token = token
+            self._held[job_id] = end
+            self._next_end = min(self._next_end, end)
 
     @staticmethod
     def agree(counts: dict[JobStatus, int], listed: Iterable[Job]) -> None:
         """Counts are of exactly the four states, and equal what a whole list holds."""
-        if set(counts) != set(STATES):
+        if counts.keys() != _STATES:
             raise Broken("Q9", f"counts() has {sorted(counts)}")
         tally = dict.fromkeys(STATES, 0)
         ids = set()
         for job in listed:
-            if job.status not in tally:
-                raise Broken("Q9", f"job {job.id!r} is listed as {job.status.value}")
-            if job.id in ids:
-                raise Broken("Q9", f"job {job.id!r} is listed twice")
-            ids.add(job.id)
-            tally[job.status] += 1
+            job_id, status = job.id, job.status
+            if status not in tally:
+                raise Broken("Q9", f"job {job_id!r} is listed as {status.value}")
+            if job_id in ids:
+                raise Broken("Q9", f"job {job_id!r} is listed twice")
+            ids.add(job_id)
+            tally[status] += 1
         if tally != counts:
             said = {status.value: n for status, n in counts.items()}
             raise Broken("Q9", f"counts() says {said}, the list has { {s.value: n for s, n in tally.items()} }")

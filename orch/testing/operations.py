@@ -52,6 +52,8 @@ RETRY_DELAYS = (None, 2.0, 5.0, 0.0)
 FORWARD = (1.0, 2.0, 5.0, 0.5, 20.0, 31.0, 3601.0, 90_000.0, 1.999999, 0.000001)
 BACK = (1.0, 5.0, 60.0, 100_000.0)
 HOURS = (0.0, 1.0, 0.001, 24.0)
+_US: dict[float | None, int | None] = {None: None}  # what of these may be None, as the model has it
+_US |= {seconds: us(seconds) for seconds in (*LEASES, *DELAYS, *RETRY_DELAYS) if seconds is not None}
 PRIORITIES = (0, 1, -1, 1000, -1000, 999)
 REPORTED = (SUCCESS, FAILED, RETRY, PENDING)
 CONTENTS: tuple[tuple[str | None, dict[str, Any] | None], ...] = (
@@ -98,34 +100,42 @@ _PLAIN: dict[str, Any] = {
 
 def fresh(value: Any) -> Any:
     """A copy of a JSON value that shares nothing with it."""
-    if isinstance(value, dict):
+    if value.__class__ is dict:
         return {key: fresh(item) for key, item in value.items()}
-    if isinstance(value, list):
+    if value.__class__ is list:
         return [fresh(item) for item in value]
     return value
 
 
 def job_of(fields: dict[str, Any]) -> Job:
     """A Job of these fields, sharing nothing with them; they are known to be good."""
+    state = fields.copy()
+    params, extra, result = fields["params"], fields["extra"], fields["result"]
+    state["params"] = fresh(params) if params else {}
+    state["extra"] = fresh(extra) if extra else {}
+    if result is not None:
+        state["result"] = fresh(result)
     job = object.__new__(Job)
-    state = job.__dict__
-    state.update(fields)
-    state["params"] = fresh(fields["params"]) if fields["params"] else {}
-    state["extra"] = fresh(fields["extra"]) if fields["extra"] else {}
-    if fields["result"] is not None:
-        state["result"] = fresh(fields["result"])
+    job.__dict__ = state
     return job
 
 
-def report_of(*values: Any) -> Report:
+def report_of(job_id: str, status: JobStatus, error: str | None, result: Any, lease: Lease) -> Report:
     """A Report of these values, which are known to be good."""
     report = object.__new__(Report)
-    for put, value in zip(_REPORT, values, strict=True):
-        put(report, value)
+    _put_job_id(report, job_id)
+    _put_status(report, status)
+    _put_error(report, error)
+    _put_result(report, result)
+    _put_lease(report, lease)
+    _put_delay_s(report, None)
     return report
 
 
-_REPORT = tuple(vars(Report)[name].__set__ for name in ("job_id", "status", "error", "result", "lease", "delay_s"))
+_put_job_id, _put_status, _put_error, _put_result, _put_lease, _put_delay_s = (
+    vars(Report)[name].__set__ for name in ("job_id", "status", "error", "result", "lease", "delay_s")
+)
+_DELAYS_US = tuple(_US[seconds] for seconds in DELAYS)
 _specs: dict[tuple[int, ...], tuple[dict[str, Any], int, int | None]] = {}
 
 
@@ -134,24 +144,22 @@ def _spec(
 ) -> tuple[dict[str, Any], int, int | None]:
     """A job's fields, its stamp and its due time; shared, so nobody may change them."""
     machine = run.machine
-    if not machine.priorities:
-        priority = 0
-    key = (id, priority, retries, shape)
+    key = (id, priority if machine.priorities else 0, retries, shape)
     spec = _specs.get(key)
     if spec is None:
         other, stamp = SHAPES[shape]
-        fields = {**_PLAIN, **other, "id": IDS[id], "priority": PRIORITIES[priority], "max_retries": retries}
+        fields = {**_PLAIN, **other, "id": IDS[id], "priority": PRIORITIES[key[1]], "max_retries": retries}
         spec = _specs[key] = (fields, stamp, None)
-    seconds = DELAYS[delay]
-    if seconds is None or not machine.delays:
+    wait = _DELAYS_US[delay]
+    if wait is None or not machine.delays:
         return spec
-    due = run.model.now + us(seconds)
+    due = run.model.now + wait
     return {**spec[0], "not_before": text_of(due)}, spec[1], due
 
 
 def bind_enqueue(run: Run, id: int, priority: int, retries: int, delay: int, shape: int) -> tuple[Any, ...]:
     spec = _spec(run, id, priority, retries, delay, shape)
-    return spec[0]["id"], (spec,)
+    return IDS[id], (spec,)
 
 
 def call_enqueue(run: Run, id: str, specs: Any) -> Any:
@@ -164,8 +172,8 @@ def bind_enqueue_many(
     run: Run, n: int, id1: int, id2: int, id3: int, priority: int, retries: int, delay: int, shape: int
 ) -> tuple[Any, ...]:
     first = _spec(run, id1, priority, retries, delay, shape)
-    rest = [_spec(run, id, 0, 0, 0, 0) for id in (id2, id3)[: n + 1]]
-    return first[0]["id"], (first, *rest)
+    second = _spec(run, id2, 0, 0, 0, 0)
+    return IDS[id1], (first, second, _spec(run, id3, 0, 0, 0, 0)) if n else (first, second)
 
 
 def call_enqueue_many(run: Run, id: str, specs: Any) -> Any:
@@ -174,27 +182,24 @@ def call_enqueue_many(run: Run, id: str, specs: Any) -> Any:
     return run.clients[0].enqueue_many(jobs)
 
 
-def _client(run: Run, worker: str) -> PersistentQueue:
-    return run.clients[-1] if worker == "w2" else run.clients[0]
-
-
 def bind_dequeue(run: Run, worker: int, lease: int) -> tuple[Any, ...]:
-    return WORKERS[worker], LEASES[lease], _LEASES_US[lease] or run.model.lease_us
+    return WORKERS[worker], LEASES[lease], _LEASES_US[lease]
 
 
-_LEASES_US = tuple(0 if seconds is None else us(seconds) for seconds in LEASES)
+_LEASES_US = tuple(_US[seconds] for seconds in LEASES)
+_CLIENT = {"w1": 0, "w2": -1, "": 0}  # of each worker
 
 
-def call_dequeue(run: Run, worker: str, lease_s: float | None, lease_us: int) -> Any:
-    return _client(run, worker).dequeue(worker, lease_s=lease_s)
+def call_dequeue(run: Run, worker: str, lease_s: float | None, lease_us: int | None) -> Any:
+    return run.clients[_CLIENT[worker]].dequeue(worker, lease_s=lease_s)
 
 
 def bind_dequeue_many(run: Run, n: int, worker: int, lease: int) -> tuple[Any, ...]:
-    return (2, 1, 3, 0)[n], WORKERS[worker], LEASES[lease], run.own_lease(LEASES[lease])
+    return (2, 1, 3, 0)[n], WORKERS[worker], LEASES[lease], _LEASES_US[lease]
 
 
-def call_dequeue_many(run: Run, n: int, worker: str, lease_s: float | None, lease_us: int) -> Any:
-    return _client(run, worker).dequeue_many(n, worker, lease_s=lease_s)
+def call_dequeue_many(run: Run, n: int, worker: str, lease_s: float | None, lease_us: int | None) -> Any:
+    return run.clients[_CLIENT[worker]].dequeue_many(n, worker, lease_s=lease_s)
 
 
 def bind_report(run: Run, id: int, age: int, status: int, delay: int, content: int) -> tuple[Any, ...] | None:
@@ -211,14 +216,14 @@ def bind_report(run: Run, id: int, age: int, status: int, delay: int, content: i
 def step_report(
     model: Model, id: str, status: JobStatus, error: str | None, result: Any, lease: Lease | None, delay_s: float | None
 ) -> Any:
-    token = None if lease is None else lease.token
-    return model.report(id, status, error, fresh(result), token, None if delay_s is None else us(delay_s))
+    kept = None if result is None else fresh(result)
+    return model.report(id, status, error, kept, None if lease is None else lease.token, _US[delay_s])
 
 
 def call_report(
     run: Run, id: str, status: JobStatus, error: str | None, result: Any, lease: Lease | None, delay_s: float | None
 ) -> Any:
-    given = fresh(result)
+    given = None if result is None else fresh(result)
     run.last_in = (given,)
     return run.clients[0].update_status(id, status, error, given, lease=lease, delay_s=delay_s)
 
@@ -253,14 +258,14 @@ def bind_extend(run: Run, id: int, age: int, lease: int) -> tuple[Any, ...] | No
     given = run.lease(id, age)
     if given is None:
         return None
-    return IDS[id], given, LEASES[lease], run.own_lease(LEASES[lease])
+    return IDS[id], given, LEASES[lease], _LEASES_US[lease]
 
 
 def bind_extend_many(run: Run, id1: int, age1: int, id2: int, age2: int, lease: int) -> tuple[Any, ...] | None:
     leases = [given for given in (run.lease(id1, age1), run.lease(id2, age2)) if given is not None]
     if not leases:
         return None
-    return leases, LEASES[lease], run.own_lease(LEASES[lease])
+    return leases, LEASES[lease], _LEASES_US[lease]
 
 
 def bind_exchange(
@@ -280,13 +285,13 @@ def bind_exchange(
         given = run.lease(id, age)
         if given is not None:
             error, result = CONTENTS[status]
-            reports.append(report_of(IDS[id], REPORTED[status], error, fresh(result), given, None))
+            reports.append(report_of(IDS[id], REPORTED[status], error, fresh(result), given))
     if not reports:
         return None
-    return reports, n, WORKERS[worker], LEASES[lease], run.own_lease(LEASES[lease])
+    return reports, n, WORKERS[worker], LEASES[lease], _LEASES_US[lease]
 
 
-def step_exchange(model: Model, reports: list[Report], n: int, worker: str, lease_s: Any, lease_us: int) -> Any:
+def step_exchange(model: Model, reports: list[Report], n: int, worker: str, lease_s: Any, lease_us: int | None) -> Any:
     answers = []
     for report in reports:
         assert report.lease is not None
@@ -312,7 +317,7 @@ def bind_read_progress(run: Run, id: int) -> tuple[Any, ...] | None:
 
 def step_read_progress(model: Model, id: str) -> Any:
     job = model.jobs.get(id)
-    return {} if job is None else fresh(job.progress)
+    return fresh(job.progress) if job is not None and job.progress else {}
 
 
 def bind_purge(run: Run, hours: int) -> tuple[Any, ...] | None:
@@ -320,10 +325,13 @@ def bind_purge(run: Run, hours: int) -> tuple[Any, ...] | None:
         if job.raw is not None and job.finished:
             return None  # whether a purge finds the record unreadable first is left open
     run.purges += 1
-    return (HOURS[hours],)
+    return HOURS[hours], _HOURS_US[hours]
 
 
-def call_purge(run: Run, hours: float) -> Any:
+_HOURS_US = tuple(us(hours * 3600) for hours in HOURS)
+
+
+def call_purge(run: Run, hours: float, hours_us: int) -> Any:
     removed = run.clients[0].purge(hours)
     run.watch.purged()
     return removed
@@ -334,12 +342,19 @@ def bind_workers(run: Run) -> tuple[Any, ...] | None:
 
 
 def bind_announce(run: Run, worker: int, variant: int) -> tuple[Any, ...]:
-    return WORKERS[worker], (f"host{variant}", 100 + variant, variant, 4)
+    return WORKERS[worker], _INFOS[variant]
+
+
+_INFOS = tuple((f"host{variant}", 100 + variant, variant, 4) for variant in range(2))
+_ANNOUNCED = {
+    (worker, info): WorkerInfo(worker, host=info[0], pid=info[1], done=info[2], slots=info[3], jobs=("x",))
+    for worker in WORKERS
+    for info in _INFOS
+}
 
 
 def call_announce(run: Run, worker: str, info: Any) -> Any:
-    host, pid, done, slots = info
-    return run.clients[0].announce(WorkerInfo(worker, host=host, pid=pid, done=done, slots=slots, jobs=("x",)))
+    return run.clients[0].announce(_ANNOUNCED[worker, info])
 
 
 def bind_advance_schedule(run: Run, key: int, expected: int, tick: int) -> tuple[Any, ...]:
@@ -350,7 +365,7 @@ def bind_advance_schedules(
     run: Run, key1: int, expected1: int, tick1: int, key2: int, expected2: int, tick2: int
 ) -> tuple[Any, ...]:
     moves = ((key1, expected1, tick1), (key2, expected2, tick2))
-    return ([CursorMove(*bind_advance_schedule(run, *move)) for move in moves],)
+    return (tuple([CursorMove(*bind_advance_schedule(run, *move)) for move in moves]),)
 
 
 def step_advance_schedule(model: Model, key: str, expected: str | None, tick: str) -> bool:
@@ -361,6 +376,7 @@ def step_advance_schedule(model: Model, key: str, expected: str | None, tick: st
 
 
 _FORWARD_US = tuple((seconds, us(seconds)) for seconds in FORWARD)
+_BACK_US = tuple((-seconds, -us(seconds)) for seconds in BACK)
 
 
 def call_advance(run: Run, seconds: float, seconds_us: int) -> None:
@@ -369,7 +385,8 @@ def call_advance(run: Run, seconds: float, seconds_us: int) -> None:
 
 def _unfound(run: Run, id: int) -> bool:
     """May this job's record be replaced now? One unread record at a time, so that the order of finds is certain."""
-    return IDS[id] in run.model.jobs and all(job.raw is None for job in run.model.jobs.values())
+    jobs = run.model.jobs
+    return IDS[id] in jobs and not [job for job in jobs.values() if job.raw is not None]
 
 
 def bind_unreadable(run: Run, id: int, variant: int) -> tuple[Any, ...] | None:
@@ -608,10 +625,10 @@ def call_crowd(run: Run, n: int, specs: Any) -> Any:
 
 
 def bind_take_crowd(run: Run, n: int, lease: int) -> tuple[Any, ...]:
-    return (2000, 60, 1000)[n], LEASES[lease], run.own_lease(LEASES[lease])
+    return (2000, 60, 1000)[n], LEASES[lease], _LEASES_US[lease]
 
 
-def call_take_crowd(run: Run, n: int, lease_s: float | None, lease_us: int) -> Any:
+def call_take_crowd(run: Run, n: int, lease_s: float | None, lease_us: int | None) -> Any:
     if run.machine.has("dequeue_many"):
         return run.clients[0].dequeue_many(n, lease_s=lease_s)
     jobs: list[Job] = []
@@ -642,16 +659,16 @@ def call_settle_crowd(run: Run, status: JobStatus, leases: list[Lease]) -> Any:
 
 def bind_extend_crowd(run: Run, lease: int) -> tuple[Any, ...] | None:
     bound = bind_settle_crowd(run, 0)
-    return None if bound is None else (bound[1], LEASES[lease], run.own_lease(LEASES[lease]))
+    return None if bound is None else (bound[1], LEASES[lease], _LEASES_US[lease])
 
 
-def step_extend_crowd(model: Model, leases: list[Lease], lease_s: float | None, lease_us: int) -> int:
+def step_extend_crowd(model: Model, leases: list[Lease], lease_s: float | None, lease_us: int | None) -> int:
     for lease in leases:
         model.extend(lease.job_id, lease.token, lease_us)
     return len(leases)
 
 
-def call_extend_crowd(run: Run, leases: list[Lease], lease_s: float | None, lease_us: int) -> Any:
+def call_extend_crowd(run: Run, leases: list[Lease], lease_s: float | None, lease_us: int | None) -> Any:
     if run.machine.has("extend_many"):
         answers: list[Any] = run.clients[0].extend_many(leases, lease_s)
     else:
@@ -868,6 +885,7 @@ OPERATIONS: tuple[Operation, ...] = (
         weight=12,
         on_job=False,
         promise="Q2",
+        fixed=True,
     ),
     Operation(
         "report",
@@ -896,6 +914,7 @@ OPERATIONS: tuple[Operation, ...] = (
         on_job=False,
         plain=True,
         promise="Q5",
+        fixed=True,
     ),
     Operation(
         "operator's report",
@@ -954,10 +973,10 @@ OPERATIONS: tuple[Operation, ...] = (
         "P",
         (4,),
         bind_purge,
-        lambda model, hours: model.purge(us(hours * 3600)),
+        lambda model, hours, hours_us: model.purge(hours_us),
         call_purge,
         judge_value,
-        lambda script, hours: f"queue.purge({hours!r})",
+        lambda script, hours, _: f"queue.purge({hours!r})",
         weight=4,
         on_job=False,
         plain=True,
@@ -987,6 +1006,7 @@ OPERATIONS: tuple[Operation, ...] = (
         on_job=False,
         needs=_needs("listing"),
         promise="Q9",
+        fixed=True,
     ),
     Operation(
         "counts",
@@ -1000,6 +1020,7 @@ OPERATIONS: tuple[Operation, ...] = (
         weight=5,
         on_job=False,
         promise="Q9",
+        fixed=True,
     ),
     Operation(
         "count",
@@ -1013,6 +1034,7 @@ OPERATIONS: tuple[Operation, ...] = (
         weight=4,
         on_job=False,
         promise="Q9",
+        fixed=True,
     ),
     Operation(
         "look",
@@ -1027,6 +1049,7 @@ OPERATIONS: tuple[Operation, ...] = (
         on_job=False,
         needs=_needs("listing"),
         promise="Q9",
+        fixed=True,
     ),
     Operation(
         "stats",
@@ -1041,6 +1064,7 @@ OPERATIONS: tuple[Operation, ...] = (
         on_job=False,
         needs=_needs("stats"),
         promise="Q9",
+        fixed=True,
     ),
     Operation(
         "workers",
@@ -1073,6 +1097,7 @@ OPERATIONS: tuple[Operation, ...] = (
         needs=_needs("workers"),
         plain=True,
         promise="W8",
+        fixed=True,
     ),
     Operation(
         "record_progress",
@@ -1116,6 +1141,7 @@ OPERATIONS: tuple[Operation, ...] = (
         needs=_needs("cursors"),
         plain=True,
         promise="S2",
+        fixed=True,
     ),
     Operation(
         "advance_schedule",
@@ -1131,6 +1157,7 @@ OPERATIONS: tuple[Operation, ...] = (
         needs=_needs("cursors"),
         plain=True,
         promise="S2",
+        fixed=True,
     ),
     Operation(
         "quarantined",
@@ -1145,6 +1172,7 @@ OPERATIONS: tuple[Operation, ...] = (
         on_job=False,
         needs=_needs("quarantine"),
         promise="Q13",
+        fixed=True,
     ),
     # bulk forms, only where the class has its own
     Operation(
@@ -1179,6 +1207,7 @@ OPERATIONS: tuple[Operation, ...] = (
         singles=lambda n, worker, lease: [("D", (worker, lease))] * (2, 1, 3, 0)[n],
         weight=2,
         promise="Q2",
+        fixed=True,
     ),
     Operation(
         "exchange",
@@ -1186,7 +1215,7 @@ OPERATIONS: tuple[Operation, ...] = (
         (3, 4, 4, 4, 4, 4, 4, 3, 4),
         bind_exchange,
         step_exchange,
-        lambda run, reports, n, worker, lease_s, lease_us: _client(run, worker).exchange(
+        lambda run, reports, n, worker, lease_s, lease_us: run.clients[_CLIENT[worker]].exchange(
             reports, n, worker, lease_s=lease_s
         ),
         judge_exchange,
@@ -1239,6 +1268,7 @@ OPERATIONS: tuple[Operation, ...] = (
         needs=_needs("cursors"),
         verb="schedule_cursors",
         promise="S2",
+        fixed=True,
     ),
     Operation(
         "advance_schedules",
@@ -1246,7 +1276,7 @@ OPERATIONS: tuple[Operation, ...] = (
         (2, 4, 3, 2, 4, 3),
         bind_advance_schedules,
         lambda model, moves: [step_advance_schedule(model, move.key, move.expected, move.tick) for move in moves],
-        lambda run, moves: run.clients[0].advance_schedules(moves),
+        lambda run, moves: run.clients[0].advance_schedules(list(moves)),
         judge_value,
         lambda script, moves: script.moves(moves),
         weight=1,
@@ -1258,6 +1288,7 @@ OPERATIONS: tuple[Operation, ...] = (
             ("T", (key2, expected2, tick2)),
         ],
         promise="S2",
+        fixed=True,
     ),
     # faults
     Operation(
@@ -1273,12 +1304,13 @@ OPERATIONS: tuple[Operation, ...] = (
         on_job=False,
         needs=_needs("lease"),
         promise="Q2",
+        fixed=True,
     ),
     Operation(
         "turn back",
         "B",
         (4,),
-        lambda run, n: (-BACK[n], -us(BACK[n])),
+        lambda run, n: _BACK_US[n],
         lambda model, seconds, seconds_us: model.advance(seconds_us),
         call_advance,
         judge_value,
@@ -1287,6 +1319,7 @@ OPERATIONS: tuple[Operation, ...] = (
         on_job=False,
         plain=True,
         promise="Q5",
+        fixed=True,
     ),
     Operation(
         "unreadable record",
@@ -1345,6 +1378,7 @@ OPERATIONS: tuple[Operation, ...] = (
         on_job=False,
         hook="reopen",
         promise="Q14",
+        fixed=True,
     ),
     Operation(
         "bad input",
@@ -1359,6 +1393,7 @@ OPERATIONS: tuple[Operation, ...] = (
         on_job=False,
         needs=_needs("refusal"),
         promise="Q12",
+        fixed=True,
     ),
     Operation(
         "more bad input",
