@@ -458,7 +458,10 @@ def test_the_base_class_alone_is_not_collected(pytester: pytest.Pytester) -> Non
 
 
 def test_each_sentence_names_its_promise_and_stands_once() -> None:
-    tests = [test for name, test in vars(QueueContract).items() if name.startswith("test_")]
+    sentences = [(name, test) for part in QueueContract.__mro__ for name, test in vars(part).items()]
+    names = [name for name, _ in sentences if name.startswith("test_")]
+    assert len(names) == len(set(names))
+    tests = [test for name, test in sentences if name.startswith("test_")]
     assert len(tests) >= 120
     held = {id for test in tests for mark in test.pytestmark if mark.name == "promise" for id in mark.args}
     assert all(any(mark.name == "promise" for mark in test.pytestmark) for test in tests)
