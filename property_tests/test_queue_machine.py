@@ -17,13 +17,14 @@ from pathlib import Path
 import hypothesis
 import pytest
 from hypothesis.database import DirectoryBasedExampleDatabase
+from hypothesis.stateful import RuleStrategy
 
 from orch.backends.memory import MemoryQueue
 from orch.job import Event, JobStatus
-from orch.testing import ContractViolation, verify
-from orch.testing.drivers import fast
+from orch.testing import ContractViolation, kit, verify
+from orch.testing.drivers import fast, plans
 from orch.testing.drivers import hypothesis as by_hypothesis
-from orch.testing.kit import judged
+from orch.testing.kit import NeverReached, judged
 from orch.testing.machine import QueueMachine
 from orch.testing.report import coverage_table, never_reached
 from orch.testing.shrinking import neighbours
@@ -363,6 +364,65 @@ def test_a_failure_can_be_reproduced_from_its_blob(tmp_path):
         again.TestCase().runTest()
     assert reproduced.value.promise == "Q5"
     assert again.started <= 2
+
+
+def test_a_plan_that_fails_is_told_as_an_example():
+    kind = shortened(by_hypothesis.state_machine(store_of(NeverReclaims)), database=None)
+    with pytest.raises(ContractViolation) as caught:
+        kind.TestCase().runTest()
+    told = "\n".join(caught.value.__notes__)
+    assert re.search(r"state\.start\(.*\bplan=20\b", told)
+    assert told.count("state.teardown()") == 1
+    assert str(caught.value).startswith("Q5 recovery: ")
+    assert kind.certain == 0
+
+
+def test_a_failure_of_a_random_example_can_be_reproduced_from_its_blob():
+    phases = [hypothesis.Phase.generate]
+    kind = shortened(by_hypothesis.state_machine(store_of(NoFence)), database=None, phases=phases)
+    with pytest.raises(ContractViolation) as caught:
+        kind.TestCase().runTest()
+    version, blob = re.search(
+        r"@reproduce_failure\('([^']+)', (b'[^']+')\)", "\n".join(caught.value.__notes__)
+    ).groups()
+    again = shortened(by_hypothesis.state_machine(store_of(NoFence)), database=None)
+    hypothesis.reproduce_failure(version, ast.literal_eval(blob))(again)
+    with pytest.raises(ContractViolation) as reproduced:
+        again.TestCase().runTest()
+    assert str(reproduced.value).startswith("Q4 one holder: ")
+    assert again.started <= 2
+
+
+def test_a_run_without_a_failure_prints_what_it_reached(capsys):
+    kind = by_hypothesis.state_machine(memory_store)
+    kind.TestCase.settings = hypothesis.settings(by_hypothesis.SETTINGS, max_examples=15, database=None)
+    hypothesis.seed(1)(kind)
+    kind.TestCase().runTest()
+    told = capsys.readouterr().out
+    assert "no promise broken (hypothesis driver)" in told
+    assert coverage_table(kind.machine, kind.coverage) in told
+    assert kind.started > 15 + len(plans.CROWDS)  # the plans are there too
+
+
+def test_an_operation_that_is_never_done_fails_a_long_run(monkeypatch):
+    monkeypatch.setattr(kit, "ENOUGH_STEPS", 100)
+    machine = QueueMachine.of(memory_store)
+    operations = [op if op.code != "w" else replace(op, bind=lambda run: None) for op in machine.operations]
+    machine = QueueMachine(operations, machine.capabilities)
+    kind = by_hypothesis.state_machine(memory_store, machine=machine)
+    kind.TestCase.settings = hypothesis.settings(by_hypothesis.SETTINGS, max_examples=3, database=None)
+    hypothesis.seed(1)(kind)
+    with pytest.raises(NeverReached, match="workers"):
+        kind.TestCase().runTest()
+
+
+def test_where_hypothesis_picks_the_rules_itself_a_failure_is_found_as_well(monkeypatch):
+    """A version of it may ask for the next rule in another way than ours is told in."""
+    monkeypatch.setattr(by_hypothesis, "next_rule", RuleStrategy)
+    kind = shortened(by_hypothesis.state_machine(store_of(NoFence)), database=None, phases=[hypothesis.Phase.generate])
+    with pytest.raises(ContractViolation) as caught:
+        kind.TestCase().runTest()
+    assert str(caught.value).startswith("Q4 one holder: ")
 
 
 def test_a_failure_under_hypothesis_reads_like_any_other():

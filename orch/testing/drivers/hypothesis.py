@@ -173,6 +173,8 @@ def state_machine(
     """The state machine for the queues that `store` makes: give its `.TestCase` to pytest or unittest.
 
     The plans are played before the examples in Hypothesis's phase `explicit`, and not while `reproduce_failure` is on.
+    After a run that finds nothing the test prints how often each operation met each state, and fails if one was never
+    done in a run that was long enough.
     """
     machine = QueueMachine.of(store, capabilities) if machine is None else machine
     rules: dict[str, Any] = {}
@@ -198,7 +200,9 @@ def state_machine(
 
 
 def _test_case(kind: type[QueueStateMachine]) -> Any:
-    """The test of a state machine, with its plans before it."""
+    """The test of a state machine, with its plans before it and its table of what was reached after it."""
+    from orch.testing.kit import judged  # which imports the drivers
+
     base: Any = kind.TestCase
 
     class TestCase(base):  # type: ignore[misc]  # Hypothesis makes the class when it is asked for
@@ -212,6 +216,8 @@ def _test_case(kind: type[QueueStateMachine]) -> Any:
                 found = play(kind, self.settings.max_examples)
             if found is None:
                 super().runTest()
+                outcome = fast.Outcome(kind.started, kind.done, kind.coverage)
+                print(judged(kind.machine, kind.store, outcome, "hypothesis"))
                 return
             kind.certain = found.plan
             try:
