@@ -90,7 +90,7 @@ print(done.status.name, "after", done.attempts, "attempts:", done.result)
 # %% [markdown]
 # ## The same life on every backend
 #
-# All backends give equal answers to equal histories (Q11). Here the whole story is told again to each of them, Redis
+# All backends give equal answers to equal histories. Here the whole story is told again to each of them, Redis
 # included where a server is found on this machine.
 
 # %% tags=["varies"]
