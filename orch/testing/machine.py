@@ -169,7 +169,7 @@ class Run:
         try:
             actual = op.call(self, *values)
         except Exception as error:
-            actual = error
+            actual = error.with_traceback(None)  # whose frames hold the error: both would wait for a collection
         if notes is not None and notes.journal is not None:
             notes.journal.append(f"{op.code}{args} {_text(actual)}")
         if actual is not expected or not op.plain:
@@ -177,8 +177,6 @@ class Run:
                 op.judge(self, op, values, expected, actual)
             except _UNFIT as error:
                 _refuse(op, error, expected, actual)
-            finally:
-                actual = None  # an error holds this frame by its traceback: neither would go before a collection
         return True
 
     def judge(self, op: Operation, values: tuple[Any, ...], expected: Any, actual: Any) -> None:
