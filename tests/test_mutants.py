@@ -14,7 +14,7 @@ from orch import schedule
 from orch.errors import InvalidInput
 from orch.job import Job
 from orch.testing.clock import FakeClock
-from orch.testing.mutants import edges, files, sql
+from orch.testing.mutants import edges, files, heaps, sql
 from orch.testing.mutants.__main__ import main, text
 from orch.testing.mutants.engine import Mutant, Score, Target, module_of, python_mutants, score
 from orch.testing.mutants.equivalent import EQUIVALENT
@@ -252,6 +252,23 @@ def test_the_sqlite_backend_passes_the_checks_of_its_file(check, tmp_path):
     store = FileStore(sqlite, tmp_path)
     check(sqlite, store)
     store.inspect()
+
+
+@pytest.mark.parametrize("check", heaps.CHECKS)
+def test_the_memory_backend_passes_the_checks_of_its_inside(check):
+    clock = FakeClock()
+    queue = memory_of_edges(clock)
+    check(clock, queue)
+    heaps.sound(queue)
+
+
+def test_what_stands_in_a_wrong_place_inside_a_queue_is_named():
+    queue = memory_of_edges(FakeClock())
+    queue.enqueue(Job.new("d.yaml", id="a"))
+    heaps.sound(queue)
+    queue._lanes[0].clear()
+    with pytest.raises(AssertionError, match="stands once in its lane"):
+        heaps.sound(queue)
 
 
 @pytest.mark.parametrize(

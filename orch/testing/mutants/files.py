@@ -287,23 +287,45 @@ def big_jobs(module: types.ModuleType, store: Files) -> None:
         told.names.clear()
         assert queue.purge(1.0) == 1
         assert "purge_one" in told.names, "the result of an earlier attempt is big"
+        for name in "xy":
+            queue.enqueue(_job(name, params=fat))
+            queue.update_status(name, JobStatus.SUCCESS, lease=queue.dequeue().lease)
+            clock.advance(1.0)
+        clock.advance(3599.0)
+        assert queue.purge(1.0) == 1, "an hour old is not older than an hour"
+
+
+class _Hasty(FakeClock):
+    """A clock that goes on whenever it is read."""
+
+    hurry = 0.0
+
+    def __call__(self) -> float:
+        now = super().__call__()
+        self.advance(self.hurry)
+        return now
 
 
 def slices(module: types.ModuleType, store: Files) -> None:
-    """Where a slice may take no time, big jobs are purged one at a time, and four outputs at a time."""
-    clock, kept = FakeClock(), module.PURGE_HOLD_S
+    """Where a slice may take no time, big jobs are purged one at a time, and four outputs at a time.
+
+    What is too old is what was too old when the purge began, though it takes long.
+    """
+    clock, kept = _Hasty(), module.PURGE_HOLD_S
     with closing(store(clock)) as queue, _told(module) as told:
-        for name in "abc":
+        for name in "abcd":
             queue.enqueue(_job(name))
             job = queue.dequeue()
             for n in range(6):
                 queue.record_progress(job.lease, f"t{n}", n)
             queue.update_status(name, JobStatus.SUCCESS, lease=job.lease)
-        clock.advance(7200.0)
+            clock.advance(1.0)
+        clock.advance(3599.0)  # so that "d" is an hour old when the purge begins
         told.names.clear()
         module.PURGE_HOLD_S = -1.0  # type: ignore[attr-defined]  # it is looked into
+        clock.hurry = 0.25
         try:
-            assert queue.purge(1.0) == 3
+            assert queue.purge(1.0) == 3, "an hour old is not older than an hour"
         finally:
             module.PURGE_HOLD_S = kept  # type: ignore[attr-defined]  # as it was
         counted = Counter(told.names)

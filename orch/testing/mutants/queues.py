@@ -134,18 +134,15 @@ class _Stand:
 
 # -- memory ------------------------------------------------------------------------------------------------------------
 
-_MEMORY_OUT = (
-    (r"MemoryQueue\._wait", "waiting threads: tests of waiting in QueueContract"),
-    (r"_Newest\._rebuild|MemoryQueue\._drop_ready", "cost only, see Q9: tests/test_contract.py and benchmarks"),
-)
+_MEMORY_OUT = ((r"MemoryQueue\._wait", "waiting threads: tests of waiting in QueueContract"),)
 _MEMORY_LEFT = (
     (
         r"self\._news\b|threading\.|^if new:$|^if self\._ready:$",
         "wakes waiting threads: tests of waiting in QueueContract",
     ),
     (r"^with self\._lock", "threads: tests of threads in QueueContract"),
-    (r"_SLACK\b|_rebuild|handled|skipped", "when stale entries are dropped, and slices: cost only"),
-    (r"self\._sorted\.pop|^while self\._sorted|kept\[-1\] <= fresh\[0\]", "a way that is only faster"),
+    (r"_SLACK\b|handled|skipped", "how many stale entries may stand, and slices: cost only"),
+    (r"kept\[-1\] <= fresh\[0\]|len\(fresh\) >|^while kept|kept\.pop", "a way that is only faster"),
     (r"^self\.(ticket|ready_us|expires_us|finished_us|_seq|_ticket|_token) = 0", "a first value: any number would do"),
     (r"^self\._(seq|ticket) \+= 1", "any step upwards would do"),
 )
@@ -187,8 +184,16 @@ class _MemoryStore:
         heaps.sound(self._last)
 
 
+def _in_time(check: Callable[[FakeClock, Any], None], store: _MemoryStore) -> None:
+    clock = FakeClock()
+    check(clock, store(clock))
+
+
 def _memory_runs(module: types.ModuleType) -> Iterator[None]:
-    yield from traces(_machine("memory"), _MemoryStore(module), MEMORY_TRACES)
+    store = _MemoryStore(module)
+    yield from traces(
+        _machine("memory"), store, MEMORY_TRACES, [partial(_in_time, check, store) for check in heaps.CHECKS]
+    )
     queue = module.MemoryQueue()  # on the clock of the process
     queue.enqueue(Job.new("workflow:noop", id="a"))
     job = queue.dequeue("w1", wait_s=0.001)
@@ -224,12 +229,13 @@ _SQLITE_OUT = (
         "the file, its locks: tests/test_sqlite.py",
     ),
     (r"SqliteQueue\.(_wait|_beat)", "waiting and thrift on the machine's clock: tests/test_sqlite.py"),
-    (r"_statements|SqliteQueue\._purge|_Step\.purge_progress", "slices by time: tests/test_sqlite.py"),
+    (r"_statements", "a mistake in it ends the import"),
 )
 _SQLITE_LEFT = (
     (r"1024", "a way that is only faster"),
     (r"file\.(tidy|tell|changes)|file = self\._file|lock\.release", "the file: tests/test_sqlite.py"),
-    (r"perf_counter|PURGE_", "slices by time: tests/test_sqlite.py"),
+    (r"^if more:$|^removed = -1", "a pause between slices, and anything but 0"),
+    (r"perf_counter|PURGE_", "how long a slice of a purge takes: tests/test_sqlite.py"),
 )
 _STATEMENTS_OUT = re.compile(
     r"schema_.*|journal.*|tune_.*|tidy.*|synchronous_.*|whose|touch|begin|commit|rollback|changed|wait|boot|clock"
