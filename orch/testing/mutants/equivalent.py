@@ -33,6 +33,7 @@ EQUIVALENT: dict[str, tuple[tuple[str, str], ...]] = {
         (r"_(number|text): always the second: .*", "to bind None is only slower"),
         (r"_job: (if True|comparison): len\(data\) > _LEAST => (True|.*>=.*)", "there are no other keys"),
         (r"_Step\.__enter__: constant: 0 => 1 #7", "a microsecond of 1970 is before any time"),
+        (r"_Step\.__enter__: every third time not done: .*boot.*", "the next step writes it down"),
         (r"_Step\.enqueue: constant: 1 => 2.*", "any step upwards would do, and any way to insert one"),
         (r"_Step\.enqueue: if False: len\(rows\) == 1 => False", "one is inserted as many are"),
         (

@@ -15,6 +15,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from orch.errors import BackendUnavailable
 from orch.job import Job, JobStatus, Lease, Report
 from orch.testing.clock import FakeClock
 
@@ -110,11 +111,12 @@ class _Told(dict[str, str]):
         super().__init__(statements)
         self.names: list[str] = []
         self.failing = ""
+        self.fault: Exception = _Failed()
 
     def __getitem__(self, name: str) -> str:
         self.names.append(name)
         if name == self.failing:
-            raise _Failed
+            raise self.fault
         return super().__getitem__(name)
 
 
@@ -363,6 +365,13 @@ def failing(module: types.ModuleType, store: Files) -> None:
                 after = queue.list_jobs(), queue.stats(), queue.workers()
                 assert after == before, f"a fault in {name} left something behind"
             assert verb(), "after faults"
+        told.failing, told.fault = "find", sqlite3.OperationalError("as SQLite says")
+        why = ""
+        try:
+            queue.requeue("a")
+        except BackendUnavailable as error:
+            why = str(error)
+        assert "as SQLite says" in why, "an error of SQLite came out as it is, or not at all"
 
 
 def woken(_: types.ModuleType, store: Files) -> None:
