@@ -20,7 +20,9 @@ def judge_value(run: Run, op: Operation, values: Values, expected: Any, actual: 
     if isinstance(expected, type):
         if isinstance(actual, expected):
             return
-    elif expected == actual and isinstance(actual, bool) == isinstance(expected, bool):
+    elif expected == actual and (
+        actual.__class__ is expected.__class__ or isinstance(actual, bool) == isinstance(expected, bool)
+    ):
         run.last_out = actual
         return
     promise = op.promise
@@ -110,9 +112,8 @@ def take(run: Run, job: ModelJob, actual: Job, *, keep: bool = True) -> None:
         else:
             run.given[actual.id] = [lease]
             run.delivered.append(IDS.index(actual.id))
-    watch = run.watch
-    watch.saw(actual)
-    watch.delivered(actual, run.clock.now)
+    run.watch.saw(actual)
+    run.watch.delivered(actual, run.clock.now)
     run.last_out = actual
 
 
@@ -185,7 +186,7 @@ def judge_listing(run: Run, op: Operation, values: Values, expected: list[ModelJ
 
 
 def judge_counts(run: Run, op: Operation, values: Values, expected: Any, actual: Any) -> None:
-    if not isinstance(actual, Exception) and expected == actual and not isinstance(actual, bool):
+    if expected == actual and (actual.__class__ is expected.__class__ or not isinstance(actual, (bool, Exception))):
         run.last_out = actual
         return
     promise, sentence = blame.counts(run, expected, actual, op.name)

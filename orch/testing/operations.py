@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import cache
+from marshal import dumps, loads
 from typing import Any
 
 from orch.errors import InvalidInput
@@ -100,11 +101,7 @@ _PLAIN: dict[str, Any] = {
 
 def fresh(value: Any) -> Any:
     """A copy of a JSON value that shares nothing with it."""
-    if value.__class__ is dict:
-        return {key: fresh(item) for key, item in value.items()}
-    if value.__class__ is list:
-        return [fresh(item) for item in value]
-    return value
+    return loads(dumps(value, 2))  # noqa: S302 - our own bytes; half the time of a walk
 
 
 def job_of(fields: dict[str, Any]) -> Job:
@@ -216,8 +213,7 @@ def bind_report(run: Run, id: int, age: int, status: int, delay: int, content: i
 def step_report(
     model: Model, id: str, status: JobStatus, error: str | None, result: Any, lease: Lease | None, delay_s: float | None
 ) -> Any:
-    kept = None if result is None else fresh(result)
-    return model.report(id, status, error, kept, None if lease is None else lease.token, _US[delay_s])
+    return model.report(id, status, error, result, None if lease is None else lease.token, _US[delay_s])
 
 
 def call_report(
@@ -285,7 +281,8 @@ def bind_exchange(
         given = run.lease(id, age)
         if given is not None:
             error, result = CONTENTS[status]
-            reports.append(report_of(IDS[id], REPORTED[status], error, fresh(result), given))
+            mine = None if result is None else fresh(result)
+            reports.append(report_of(IDS[id], REPORTED[status], error, mine, given))
     if not reports:
         return None
     return reports, n, WORKERS[worker], LEASES[lease], _LEASES_US[lease]
@@ -296,9 +293,8 @@ def step_exchange(model: Model, reports: list[Report], n: int, worker: str, leas
     for report in reports:
         assert report.lease is not None
         place = model.place(report.job_id)
-        answer = model.report(
-            report.job_id, report.status, report.error, fresh(report.result), report.lease.token, None
-        )
+        result = None if report.result is None else fresh(report.result)
+        answer = model.report(report.job_id, report.status, report.error, result, report.lease.token, None)
         silent = model.silent
         answers.append((place, silent, dict(answer.fields) if isinstance(answer, ModelJob) else answer))
     return answers, model.dequeue(n, worker, lease_us)
