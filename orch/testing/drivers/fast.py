@@ -295,9 +295,16 @@ def _readable_instead(machine: QueueMachine, store: Store, failure: Failure) -> 
 def _look_instead(machine: QueueMachine, store: Store, failure: Failure) -> bool:
     """Where a last step should have changed nothing and its answer is wrong: was the job wrong before it already?"""
     op, args = failure.steps[-1]
-    if op.code not in "ROrKQ" or "t" not in machine.by_code:
+    look = machine.by_code.get("t")
+    before = failure.steps[:-1]
+    if op.code == "x" and args[1:4] == args[4:7] and op.singles is not None:  # the same report twice, at one go
+        code, args = op.singles(*args)[0]
+        before = [*before, (machine.by_code[code], args)]
+    elif op.code not in "ROrKQ":
         return False
-    steps, violation = replay(machine, store, [*failure.steps[:-1], (machine.by_code["t"], args[:1])])
+    if look is None:
+        return False
+    steps, violation = replay(machine, store, [*before, (look, args[:1])])
     if violation is not None:
         failure.steps, failure.violation = steps, violation
     return violation is not None
