@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
 from orch.errors import IllegalTransition, JobNotFound, LeaseLost, OrchError, UnreadableRecord
@@ -121,6 +122,9 @@ class ModelJob:
         return f"<{fields['id']} {fields['status'].value} {shown} lease={fields['lease']}>"
 
 
+_STAMP = attrgetter("stamp")
+
+
 class Model:
     """What a queue that keeps the contract would hold, and would answer."""
 
@@ -210,7 +214,8 @@ class Model:
                 self.promote()
             new += 1
             self.seq += 1
-            job = self.jobs[job_id] = ModelJob({**fields, "lease": None}, stamp, self.seq)
+            job = self.jobs[job_id] = ModelJob(fields.copy(), stamp, self.seq)
+            job.fields["lease"] = None
             if due is not None and due > self.now:
                 self._delay(job, due)
             else:
@@ -295,7 +300,8 @@ class Model:
             if self.leases:
                 token = self.token = self.token + 1 if self.token >= now else now
                 expires = now + (self.lease_us if lease_us is None else lease_us)
-                self.first_end = min(self.first_end, expires)
+                if expires < self.first_end:  # noqa: PLR1730 - min() takes three times as long, at each delivery
+                    self.first_end = expires
                 best.token, best.expires = token, expires
                 fields["lease"] = ModelLease(fields["id"], token, worker_id, expires)
             else:
@@ -443,9 +449,9 @@ class Model:
 
     def list_jobs(self, status: JobStatus | None, limit: int) -> list[ModelJob]:
         found: list[ModelJob] = []
-        jobs = list(self.jobs.values())
+        jobs = list(reversed(self.jobs.values()))  # later enqueue first: what sort keeps among equal stamps
         if len(jobs) > 1:
-            jobs.sort(key=lambda job: (job.stamp, job.seq), reverse=True)
+            jobs.sort(key=_STAMP, reverse=True)
         for job in jobs:
             if len(found) == limit:
                 break
@@ -454,7 +460,7 @@ class Model:
         return found
 
     def counts(self) -> dict[JobStatus, int]:
-        counts = dict.fromkeys(STATES, 0)
+        counts = {PENDING: 0, RUNNING: 0, SUCCESS: 0, FAILED: 0}
         for job in self.jobs.values():
             counts[job.fields["status"]] += 1
         return counts
@@ -599,14 +605,15 @@ class Watch:
                 raise Broken("Q4", f"token {token} came after token {self._token}")
             self._token = token
             self._held[job_id] = end
-            self._next_end = min(self._next_end, end)
+            if end < self._next_end:  # noqa: PLR1730 - min() takes three times as long, at each delivery
+                self._next_end = end
 
     @staticmethod
     def agree(counts: dict[JobStatus, int], listed: Iterable[Job]) -> None:
         """Counts are of exactly the four states, and equal what a whole list holds."""
         if counts.keys() != _STATES:
             raise Broken("Q9", f"counts() has {sorted(counts)}")
-        tally = dict.fromkeys(STATES, 0)
+        tally = {PENDING: 0, RUNNING: 0, SUCCESS: 0, FAILED: 0}
         ids = set()
         for job in listed:
             job_id, status = job.id, job.status

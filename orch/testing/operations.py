@@ -151,7 +151,9 @@ def _spec(
     if wait is None or not machine.delays:
         return spec
     due = run.model.now + wait
-    return {**spec[0], "not_before": text_of(due)}, spec[1], due
+    fields = spec[0].copy()
+    fields["not_before"] = text_of(due)
+    return fields, spec[1], due
 
 
 def bind_enqueue(run: Run, id: int, priority: int, retries: int, delay: int, shape: int) -> tuple[Any, ...]:
