@@ -12,6 +12,7 @@ from typing import Any
 
 from orch import checks
 from orch.backends.base import BEAT_S, BEATS_MISSED_MAX
+from orch.clock import iso, to_us
 from orch.errors import InvalidInput, LeaseLost, UnreadableRecord
 from orch.job import STATES, CursorMove, Job, JobStatus, Lease, WorkerInfo
 from orch.queue import PersistentQueue
@@ -309,6 +310,30 @@ def beats(clock: FakeClock, queue: PersistentQueue) -> None:
             assert [worker.id for worker in queue.workers()] == ["w2"], "a worker that missed more than ten beats"
         clock.advance(0.001)
         assert queue.workers() == [], "workers that missed more than ten beats"
+        queue.enqueue(Job("a", "d", "t", None, JobStatus.PENDING, "2027-01-15T08:00:00Z"))
+        held = queue.dequeue("w1")
+        assert held is not None
+        assert held.lease is not None
+        for _ in range(4):
+            clock.advance(1.0)
+            queue.extend_lease(held.lease)
+            assert [worker.last_beat_at for worker in queue.workers()] == [iso(to_us(clock()))], (
+                "an extension is a beat"
+            )
+
+
+def again(queue: PersistentQueue) -> None:
+    """A job that is requeued has no outputs, however often; after the last time nothing of them is left."""
+    with closing(queue):
+        queue.enqueue(Job("a", "d", "t", None, JobStatus.PENDING, "2027-01-15T08:00:00Z"))
+        for _ in range(3):
+            held = queue.dequeue("w1")
+            assert held is not None
+            assert held.lease is not None
+            queue.record_progress(held.lease, "t", 1)
+            queue.update_status("a", JobStatus.FAILED, lease=held.lease)
+            queue.requeue("a")
+            assert queue.progress("a") == {}, "outputs of a job that was requeued"
 
 
 def forged(queue: PersistentQueue) -> None:
@@ -369,5 +394,5 @@ def lists(queue: PersistentQueue) -> None:
 
 
 #: What a queue is put to, and what a queue and its clock are, the long ones last.
-OF_A_QUEUE = (garbled, forged, waits, lists, edges)
+OF_A_QUEUE = (again, garbled, forged, waits, lists, edges)
 OF_A_CLOCK = (due, beats, lanes, purges, reclaims)

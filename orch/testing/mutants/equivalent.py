@@ -34,7 +34,7 @@ EQUIVALENT: dict[str, tuple[tuple[str, str], ...]] = {
         (r"_job: (if True|comparison): len\(data\) > _LEAST => (True|.*>=.*)", "there are no other keys"),
         (r"_Step\.__enter__: constant: 0 => 1 #7", "a microsecond of 1970 is before any time"),
         (r"_Step\.__enter__: every third time not done: .*boot.*", "the next step writes it down"),
-        (r"_Step\.enqueue: constant: 1 => 2.*", "any step upwards would do, and any way to insert one"),
+        (r"_Step\.(enqueue: constant: 1 => 2.*|settle: constant: 1 => 2 #5)", "any step upwards would do"),
         (r"_Step\.enqueue: if False: len\(rows\) == 1 => False", "one is inserted as many are"),
         (
             r"(_Step\.(enqueue|_finish)|SqliteQueue\._exchange): done twice: (self|step)\.promote.*",
@@ -47,9 +47,10 @@ EQUIVALENT: dict[str, tuple[tuple[str, str], ...]] = {
             r"sqlite\.sql (held|held_many|extend|progress_before): condition dropped: .*\((job\.)?status = 1 OR 1\).*",
             "a job that does not run has no token",
         ),
+        (r"sqlite\.sql held: condition dropped: .*\(id = \? OR 1\).*", "more is read, and looked up by its id"),
         (r"sqlite\.sql finish: condition dropped: .*\(status = 1 OR 1\)", "it runs: the step has read it"),
         (r"sqlite\.sql stats: condition dropped: .*\(lane\.priority IS NOT NULL OR 1\).*", "no job has no priority"),
-        (r"sqlite\.sql (stats: ORDER BY|list: order term) dropped: .*", "the index has this order"),
+        (r"sqlite\.sql (stats: ORDER BY|(list|expired): order term) dropped: .*", "the index has this order"),
     ),
     "schedule": (
         (r"Cron\.latest: comparison: len\(found\) > n => .*>=.*", "one more only matters where it is a twin"),
