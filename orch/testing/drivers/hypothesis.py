@@ -20,7 +20,7 @@ import hypothesis.strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from orch.testing.drivers import fast
-from orch.testing.drivers.plans import BAD_CODES, CROWD_EVERY, CROWDS, TOUR, Plan, finish, follow, shocks, tour
+from orch.testing.drivers.plans import BAD_CODES, CROWD_EVERY, CROWDS, TOUR, Plan, finish, follow, scenes, shocks, tour
 from orch.testing.machine import IDS, Args, Notes, Operation, QueueMachine, Run, Step, Store, Violation
 from orch.testing.report import ContractViolation, violation_of
 from orch.testing.trace import Trace, generator
@@ -36,6 +36,13 @@ _SWARM = 0.6  # how likely each other operation is in a mix
 _SWARM_BAD = 0.2  # and bad input
 _BOOST = 0.15  # how likely it is done more often than it mostly is
 _BOOSTED = 8  # the weight that it then has at least
+_LIVELY = 0.5  # how likely its jobs are seldom finished, and soon there again
+_REPORTS = "ROx"  # operations that report
+_REVIVES = "PQ"  # what makes an id of a finished job live again
+_STATUSES = (2, 3, 2, 3, 1, 0)  # then reported: mostly RETRY and PENDING
+_THEMED = 0.4  # how likely it has the operations of a theme alone
+_KEPT = 0.8  # how likely each of them
+THEMES = ("ROQKAstcl", "RAXYBdNx", "RGgQPtJAO", "UVqtlRAPQ", "MNxYRAlct", "STuvAZ", "RlcnLsPQAOK")
 _PLAIN = 0.5  # how likely small arguments are more likely than large ones, in a mix
 
 SETTINGS = hypothesis.settings(
@@ -74,7 +81,7 @@ class QueueStateMachine(RuleBasedStateMachine):
     machine: QueueMachine
     store: Store
     plans: dict[int, Plan]
-    cards: dict[tuple[int, bool], list[Card]]
+    cards: dict[tuple[int, bool, bool], list[Card]]
     coverage: list[int]
     done = 0  # steps of all instances
     started = 0  # instances
@@ -106,19 +113,31 @@ class QueueStateMachine(RuleBasedStateMachine):
     def mix(self, number: int) -> None:
         """From here on these operations, and these arguments. 0 is all of them; the others are random swarms."""
         rng = generator(number)
-        ids, plain = len(IDS), False
+        ids, plain, lively, theme = len(IDS), False, False, ""
         if number:
             ids = 1 + int((x := rng()) * x * len(IDS))  # few meet more often
             plain = rng() < _PLAIN
-        if (ids, plain) not in self.cards:
+            lively = rng() < _LIVELY
+            theme = THEMES[int(rng() * len(THEMES))] if rng() < _THEMED else ""
+        if (ids, plain, lively) not in self.cards:
             rules = {rule.function.__name__: rule for rule in self.rules}
-            self.cards[ids, plain] = [_card(rules[slug(op)], op, ids, plain=plain) for op in self.machine.operations]
+            self.cards[ids, plain, lively] = [
+                _card(rules[slug(op)], op, ids, plain=plain, lively=lively) for op in self.machine.operations
+            ]
         self.menu = []
-        for op, card in zip(self.machine.operations, self.cards[ids, plain], strict=True):
-            chance = rng() if number and op.code not in _ALWAYS else 1.0
-            if chance == 1.0 or chance < (_SWARM_BAD if op.code in BAD_CODES else _SWARM):
-                times = max(op.weight, _BOOSTED) if op.weight and chance < _BOOST else op.weight
-                self.menu += [card] * times
+        for op, card in zip(self.machine.operations, self.cards[ids, plain, lively], strict=True):
+            chance = rng() if number else 0.5
+            if not number or op.code in _ALWAYS or (lively and op.code in _REVIVES):
+                times = op.weight
+            elif theme:
+                times = op.weight if op.code in theme and chance < _KEPT else 0
+            elif chance < (_SWARM_BAD if op.code in BAD_CODES else _SWARM):
+                times = op.weight
+            else:
+                times = 0
+            if times and number and (theme or chance < _BOOST):
+                times = max(times, _BOOSTED)
+            self.menu += [card] * times
 
     def act(self, op: Operation, args: Args) -> None:
         """One step; what cannot be done now is left out. The job of a lease is the n-th of those delivered."""
@@ -231,13 +250,16 @@ def _test_case(kind: type[QueueStateMachine]) -> Any:
 
 
 def planned(machine: QueueMachine) -> dict[int, Plan]:
-    """The plans that fit a machine, by the numbers of the traces of the fast driver that follow them."""
+    """The plans that fit a machine, by the numbers of the traces of the fast driver that follow them.
+
+    The numbers of its random traces are given to scenes.
+    """
     plans = {
         n + again: plan for again in range(0, CROWD_EVERY * CROWDS_AGAIN, CROWD_EVERY) for n, plan in CROWDS.items()
     }
     plans[TOUR] = tour(machine)
-    odd = (n for n in range(1, CROWD_EVERY, 2) if n not in plans)
-    plans.update(zip(odd, shocks(machine), strict=False))
+    plans.update(zip((n for n in range(1, CROWD_EVERY, 2) if n not in plans), shocks(machine), strict=False))
+    plans.update(zip((n for n in range(1, CROWD_EVERY) if n not in plans), scenes(machine), strict=False))
     return dict(sorted(plans.items()))
 
 
@@ -303,7 +325,7 @@ class Card:
     lots: tuple[tuple[st.SearchStrategy[int], tuple[tuple[str, tuple[int, ...]], ...]], ...]
 
 
-def _card(rule: Any, op: Operation, ids: int, *, plain: bool) -> Card:
+def _card(rule: Any, op: Operation, ids: int, *, plain: bool, lively: bool) -> Card:
     """The card of an operation: its jobs are among the first `ids`, its other arguments are drawn plainly or not."""
     tables = [tuple(_plainly(size) if plain else range(size)) for size in op.domains]
     if op.on_job:
@@ -312,10 +334,13 @@ def _card(rule: Any, op: Operation, ids: int, *, plain: bool) -> Card:
         tables = [tuple(range(op.domains[0]))]
     if op.rare and plain:
         tables[-1] = (*[0] * len(tables[-1]), *tables[-1])
+    names = arguments(op)
+    if lively and op.code in _REPORTS:
+        tables = [_STATUSES if name.startswith("status") else table for name, table in zip(names, tables, strict=True)]
     lots = []
     size = 1
     group: list[tuple[str, tuple[int, ...]]] = []
-    for name, table in zip(arguments(op), tables, strict=True):
+    for name, table in zip(names, tables, strict=True):
         if size * len(table) > UNIFORM:
             lots.append((below(size), tuple(group)))
             size, group = 1, []

@@ -106,3 +106,49 @@ _BEFORE: tuple[tuple[int, Plan], ...] = tuple(
     )
     for before in befores
 )
+
+
+def scenes(machine: QueueMachine) -> list[Plan]:
+    """Each operation while a job runs; then each verb on a job in each state, alone, beside a ready job or a due one.
+
+    The caller writes into what it handed in and was handed, before the end. The order of the latter is mixed, so that
+    any few of them have something of all.
+    """
+    touch = plan_of("J")
+    each = [
+        (*plan_of("E00200 D00"), (op.code, (0,) * len(op.domains)), *touch) for op in machine.operations if op.weight
+    ]
+    verbs = [
+        (*before, *beside, act, *touch)
+        for before in map(plan_of, _STATES)
+        for beside in map(plan_of, ("", "E10000", "E10010 A1"))
+        for act in plan_of(_ACTS)
+        if act[0] in machine.by_code
+    ]
+    return each + [verbs[n * _STRIDE % len(verbs)] for n in range(len(verbs))]
+
+
+#: How a job comes to a state; a worker that runs it has recorded something.
+_STATES = (
+    "E00200",  # ready
+    "E00210",  # delayed
+    "E00200 D00 G0000",  # running
+    "E00200 D00 A1",  # its lease has expired
+    "E00200 D00 A1 D00",  # delivered again
+    "E00200 D00 R00300",  # given back
+    "E00200 D00 R00200",  # to be tried again
+    "E00200 D00 R00210",  # later
+    "E00200 D00 O0200",  # an operator says so
+    "E00200 D00 R00000",  # done
+    "E00000 D00 G0000 R00103",  # failed
+    "E00000 D00 R00201",  # out of retries
+    "E00200 D00 K0",  # cancelled
+    "E00200 D00 G0000 R00103 Q0",  # sent back by an operator
+    "E00200 D00 R00000 A0 P0",  # gone
+)
+#: What is then done to it: reports under its last lease and the one before, and the other verbs.
+_ACTS = (
+    "R00000 R00102 R00201 R00211 R00303 R01000 R01200 X000 X010 G0011 G0111 K0 Q0 O0000 O0102 O0200 O0300 "
+    "E00000 D12 d00 P0 N000 x200000000 t0 l00 U00 V0 Z"
+)
+_STRIDE = 397  # a prime
