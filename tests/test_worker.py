@@ -49,7 +49,7 @@ class Hand:
         self.config = Config(worker_id="w", **config)
         self.state = State()
         self.now = 100.0
-        self.said, self.warned, self.recorded = [], [], []
+        self.said, self.warned, self.recorded, self.records = [], [], [], 0
         self.code = None
         self.steps = work(self.config, self.state, random.Random(0))
         self.step = None
@@ -69,6 +69,7 @@ class Hand:
                 (self.said if self.step.level == logging.INFO else self.warned).append(self.step.text)
             elif isinstance(self.step, Record):
                 self.recorded += self.step.events
+                self.records += 1
             else:
                 return self.step
             send = None
@@ -328,6 +329,14 @@ def test_a_success_has_the_fields_of_the_seed_in_the_state_log():
     hand.look(finished(1, seconds=1.5))
     hand.exchange()
     assert list(hand.recorded[1])[-2:] == ["status", "duration_seconds"]
+
+
+def test_without_a_state_log_no_event_is_made():
+    hand = Hand(state_log=False, slots=2).begin(a_job("a", 1), a_job("b", 2))
+    hand.look(finished(1), finished(2, Lost()))
+    hand.exchange()
+    assert hand.records == 0
+    assert hand.state.done == 1
 
 
 @pytest.mark.promise("W2")
@@ -754,6 +763,14 @@ def test_a_job_whose_lease_is_lost_is_abandoned_never_reported_and_said():
     assert list(heart.state.blocked) == [1]
     assert heart.warned == ["[w] Lost job a: its outcome will not be reported: expired"]
     assert heart.recorded[0]["status"] == "lost"
+
+
+def test_without_a_state_log_a_lost_lease_is_said_and_no_event_is_made():
+    heart = Heart(a_job(), state_log=False)
+    heart.until(Extend)
+    heart.answer([LeaseLost("expired")])
+    assert isinstance(heart.answer(), Sleep)
+    assert (len(heart.warned), heart.records) == (1, 0)
 
 
 @pytest.mark.promise("W2")

@@ -507,10 +507,11 @@ def _drop_lost(config: Config, state: State, answers: list[tuple[Run, Lease | Or
         yield _lost_line(run, said(answer), config)
     if lost:
         yield Abandon(tuple(run.key for run, _ in lost))
-    if lost and config.state_log:
-        yield Record(
-            tuple(finished_event(run, "lost", said(error), now - run.started, config.worker_id) for run, error in lost)
-        )
+        if config.state_log:
+            worker_id = config.worker_id
+            yield Record(
+                tuple(finished_event(run, "lost", said(error), now - run.started, worker_id) for run, error in lost)
+            )
 
 
 def _lost_line(run: Run, why: str, config: Config) -> Say:
