@@ -67,7 +67,7 @@ class TwiceInOneBulkCountsTwice(MemoryQueue):
 
     def enqueue_many(self, jobs: Iterable[Job]) -> int:
         listed = list(jobs)
-        known = {job.id for job in listed if job.id in self._entries or job.id in self._quarantine}
+        known = {*self._entries, *self._quarantine}
         super().enqueue_many(listed)
         return sum(job.id not in known for job in listed)
 
