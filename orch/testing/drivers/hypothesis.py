@@ -40,7 +40,7 @@ _LIVELY = 0.5  # how likely its jobs are seldom finished, and soon there again
 _REPORTS = "ROx"  # operations that report
 _REVIVES = "PQ"  # what makes an id of a finished job live again
 _STATUSES = (2, 3, 2, 3, 1, 0)  # then reported: mostly RETRY and PENDING
-_THEMED = 0.4  # how likely it has the operations of a theme alone
+_THEMED = 0.4  # how likely it has the operations of a theme alone, and those that need a hook of the store
 _KEPT = 0.8  # how likely each of them
 THEMES = ("ROQKAstcl", "RAXYBdNx", "RGgQPtJAO", "UVqtlRAPQ", "MNxYRAlct", "STuvAZ", "RlcnLsPQAOK")
 _PLAIN = 0.5  # how likely small arguments are more likely than large ones, in a mix
@@ -129,7 +129,7 @@ class QueueStateMachine(RuleBasedStateMachine):
             chance = rng() if number else 0.5
             if not number or op.code in _ALWAYS or (lively and op.code in _REVIVES):
                 times = op.weight
-            elif theme:
+            elif theme and not op.hook:
                 times = op.weight if op.code in theme and chance < _KEPT else 0
             elif chance < (_SWARM_BAD if op.code in BAD_CODES else _SWARM):
                 times = op.weight

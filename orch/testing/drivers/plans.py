@@ -101,7 +101,7 @@ _BEFORE: tuple[tuple[int, Plan], ...] = tuple(
             ("E00000 D00",),
             ("E00000", "E00000 D00"),
             ("E00000 O0100 A0",),
-            ("E00000 O0100 A0",),
+            ("E00000 O0100 A0", "E00000 O0000 A0"),
         )
     )
     for before in befores
@@ -111,8 +111,8 @@ _BEFORE: tuple[tuple[int, Plan], ...] = tuple(
 def scenes(machine: QueueMachine) -> list[Plan]:
     """Each operation while a job runs; then each verb on a job in each state, alone, beside a ready job or a due one.
 
-    The caller writes into what it handed in and was handed, before the end. The order of the latter is mixed, so that
-    any few of them have something of all.
+    The caller writes into what it handed in and was handed, before the end. Among the latter are two leases, of each
+    length, with a look at each moment. Their order is mixed, so that any few of them have something of all.
     """
     touch = plan_of("J")
     each = [
@@ -122,6 +122,17 @@ def scenes(machine: QueueMachine) -> list[Plan]:
         (*before, *beside, act, *touch)
         for before in map(plan_of, _STATES)
         for beside in map(plan_of, ("", "E10000", "E10010 A1"))
+        for act in plan_of(_ACTS)
+        if act[0] in machine.by_code
+    ]
+    verbs += [
+        plan_of(f"E00000 E10000 D0{first} D0{second} A{moment} D00 D00")
+        for first in range(3)
+        for second in range(3)
+        for moment in range(machine.by_code["A"].domains[0])
+    ]
+    verbs += [
+        (*plan_of("E00200 E10000 D00 A0 D00 A0"), act, *plan_of("D00 A0 D00"))
         for act in plan_of(_ACTS)
         if act[0] in machine.by_code
     ]
