@@ -247,8 +247,9 @@ class Model:
         """What is held under a lease that has expired comes back; none has before `first_end`."""
         now = self.now
         lost = [job for job in self.jobs.values() if job.token and job.expires <= now]
-        lost.sort(key=lambda job: (job.expires, job.token))
-        readable = [job for job in lost if self._read(job)]
+        if len(lost) > 1:
+            lost.sort(key=lambda job: (job.expires, job.token))
+        readable = [job for job in lost if job.raw is None or self._read(job)]
         for job in readable[:RECLAIM_MAX]:
             fields = job.fields
             crashes = fields["crashes"] = fields["crashes"] + 1
