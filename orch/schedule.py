@@ -81,7 +81,10 @@ class Cron:
         zone = moment.tzinfo
         if zone is None or moment.utcoffset() is None:
             return moment.minute in self._minutes and moment.hour in self._hours and self._on(moment.date())
-        minute = minute_of(moment)
+        return self.fires(zone, minute_of(moment))
+
+    def fires(self, zone: tzinfo, minute: int) -> bool:
+        """Does it fire in this minute of the epoch?"""
         return self.latest(zone, minute - 1, minute, 1) != []
 
     def between(self, zone: tzinfo, after: int, until: int) -> Iterator[int]:
@@ -310,9 +313,9 @@ def due(schedule: Schedule, last: datetime | None, now: datetime) -> list[dateti
     if minute <= before:
         return []
     expression, zone = schedule.expression, schedule.zone
-    own = expression.latest(zone, minute - 1, minute, 1)
+    own = [minute] if expression.fires(zone, minute) else []
     missed: list[int] = []
-    if schedule.misfire is not Misfire.SKIP and before < minute - 1:
+    if schedule.misfire is not Misfire.SKIP:
         oldest = minute_of(now - timedelta(seconds=schedule.misfire_grace_s, microseconds=1)) + 1
         n = 1 if schedule.misfire is Misfire.ONCE else TICKS_MAX
         missed = expression.latest(zone, max(before, oldest - 1), minute - 1, n)
@@ -485,9 +488,8 @@ def schedule_of(row: Schedule | Mapping[str, Any]) -> Schedule:
         return row
     if not isinstance(row, Mapping):
         raise ScheduleError(f"a schedule must be a mapping, got {checks.shown(row)}")
-    if row.keys() <= CHECKS.keys():
-        with contextlib.suppress(InvalidInput, TypeError):  # a faulty one is looked at again, for all its faults
-            return Schedule(**row)
+    with contextlib.suppress(InvalidInput, TypeError):  # a faulty one is looked at again, for all its faults
+        return Schedule(**row)
     faults = [f"{name}: missing" for name in REQUIRED if name not in row]
     for name, value in row.items():
         if name not in CHECKS:
@@ -552,8 +554,7 @@ def _local_day(zone: tzinfo, minute: int) -> int:
 
 def _wall(zone: tzinfo, minute: int) -> int:
     """What a zone's clock shows in a minute of the epoch, in minutes since it showed the beginning of 1970."""
-    offset = time_of(minute).astimezone(zone).utcoffset()
-    return minute if offset is None else minute + offset // _MINUTE
+    return minute_of(time_of(minute).astimezone(zone).replace(tzinfo=UTC))
 
 
 @lru_cache(maxsize=65_536)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import random
+import struct
 import tempfile
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
@@ -195,6 +196,7 @@ def grammar() -> None:
         for n in range(1, len(due)):
             if cron.latest(zone, noon - 3001, noon + 3000, n) != due[-n:]:
                 raise Broken("S3", f"the last {n} ticks of {text!r} in {name} around {day_} are others")
+    across_midnight()
     day = 1440
     begin = (datetime(9999, 12, 20, tzinfo=UTC) - _EPOCH) // timedelta(minutes=1)
     every = shipped.parse_cron("0 0 * * *")
@@ -208,6 +210,46 @@ def grammar() -> None:
     before = (datetime(2096, 2, 29, tzinfo=UTC) - _EPOCH) // timedelta(minutes=1)
     if leap.next(UTC, before) != (datetime(2104, 2, 29, tzinfo=UTC) - _EPOCH) // timedelta(minutes=1):
         raise Broken("S3", "the leap day after 2096 is that of 2104")
+
+
+def across_midnight() -> None:
+    """Ticks near changes over a midnight: a zone skips 23:30 to 00:30 in February, and repeats it in October.
+
+    No zone of today does so. What an expression with a `*` does in such an October is left open.
+    """
+    for text, first, last, due in _across_midnight():
+        cron = shipped.parse_cron(text)
+        if list(cron.between(_ODD_ZONE, first, last)) != due:
+            raise Broken("S3", f"{text!r} does not fire as it must where a clock is changed over a midnight")
+        for n in range(1, 8):
+            if cron.latest(_ODD_ZONE, first, last, n) != due[-n:]:
+                raise Broken(
+                    "S3", f"the last {n} ticks of {text!r} are others, where a clock is changed over a midnight"
+                )
+
+
+def _zone_of(rule: str) -> ZoneInfo:
+    """A zone of this rule (POSIX.1, TZ) for all time, as a file of version 2 (RFC 9636) gives it."""
+    header = b"TZif2" + bytes(15)
+    block = header + struct.pack(">6l", 0, 0, 0, 0, 1, 4) + struct.pack(">lBB", 0, 0, 0) + b"AAA\0"
+    return ZoneInfo.from_file(io.BytesIO(block + block + f"\n{rule}\n".encode()), key="Odd/Midnight")
+
+
+_ODD_ZONE = _zone_of("AAA0BBB-1,J59/23:30,J300/00:30")
+
+
+@lru_cache(maxsize=1)
+def _across_midnight() -> list[tuple[str, int, int, list[int]]]:
+    """Expressions with a span around each change, and the oracle's ticks in it."""
+    cases = []
+    fixed = ("15,45 0,23 * * *", "0 0 * * *", "30 23 28 2 *", "10 0 1 * *")
+    for day, texts in (("2027-02-28", (*fixed, "* * * * *", "*/15 * * * *", "0 * * * *")), ("2027-10-27", fixed)):
+        noon = (datetime.fromisoformat(f"{day}T12:00+00:00") - _EPOCH) // timedelta(minutes=1)
+        walls = walls_of(_ODD_ZONE, noon - 4000, noon + 4000)
+        for text in texts:
+            due = [tick for tick in Oracle(text).ticks(walls) if noon - 2900 < tick <= noon + 2900]
+            cases.append((text, noon - 2900, noon + 2900, due))
+    return cases
 
 
 def _seen(text: str) -> list[int]:
@@ -288,6 +330,7 @@ def values() -> None:
     for no_row in ("x", None, 5, [1]):
         _refuses(ScheduleError, partial(shipped.schedule_of, no_row), "must be a mapping")
     _refuses(ScheduleError, lambda: shipped.schedule_of({}), "id: missing", "cron: missing", "dag: missing")
+    ends_of_grace()
     nightly = Schedule(**_GOOD)
     tick, now = datetime(2026, 11, 24, 10, 0, tzinfo=UTC), datetime(2026, 11, 24, 10, 0, 7, tzinfo=UTC)
     job = Job(
@@ -315,6 +358,20 @@ def values() -> None:
     graces = [Schedule(**{**PLAIN, "misfire_grace_s": grace}) for grace in (0.0, 90_000.0, 600.0)]
     if (shipped.catch_up_s(graces), shipped.catch_up_s(iter(graces[:1])), shipped.catch_up_s([])) != (90_000, 60, 60):
         raise Broken("S1", "finished jobs are not kept for the longest grace")
+
+
+def ends_of_grace() -> None:
+    """A missed tick is due as long as its minute began no longer ago than the grace says, to the microsecond."""
+    minute = 29_000_000
+    patient = Schedule("s", "* * * * *", "d", misfire=shipped.Misfire.ALL, misfire_grace_s=120.0)
+    for us in (0, 1, 2, 59_999_999):
+        now = _EPOCH + timedelta(minutes=minute, microseconds=us)
+        found = [
+            (tick - _EPOCH) // timedelta(minutes=1) for tick in shipped.due(patient, now - timedelta(hours=1), now)
+        ]
+        due = [minute - ago for ago in (3, 2, 1, 0) if ago == 0 or ago * 60_000_000 + us <= 120_000_000]
+        if found != due:
+            raise Broken("S2", f"{us} us into a minute, with a grace of 120 s, minutes {due} are due; found: {found}")
 
 
 def pauses(seed: int, now: float, ticks_of: Callable[[str, str, int, int], list[int]]) -> None:

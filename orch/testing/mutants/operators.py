@@ -49,6 +49,7 @@ _FIELDS = {
 _EVENTS = {"FAIL": "RETRY", "RETRY": "GIVE_BACK", "EXHAUST": "FAIL", "GIVE_BACK": "RETRY", "LEASE_LOST": "GIVE_BACK"}
 _TWICE = frozenset({"_make_pending", "_push_ready", "settle", "promote", "_record"})
 _DELETED = (ast.AugAssign, ast.Delete, ast.Raise, ast.Continue, ast.Break)
+_SYMMETRIC = ("min", "max", "suppress")  # calls whose arguments may stand in any order
 _SAFETY = frozenset({"strict", "errors", "encoding"})  # arguments that only matter where something else is wrong
 _NOT_ENTERED = (ast.JoinedStr, ast.Raise, ast.Assert)
 
@@ -264,6 +265,8 @@ def _calls(node: ast.Call) -> Iterator[tuple[str, ast.expr]]:
     for n, keyword in enumerate(keywords):
         if keyword.arg is not None and keyword.arg not in _SAFETY:
             yield "argument dropped", ast.Call(node.func, args, keywords[:n] + keywords[n + 1 :])
-    for n in range(0 if getattr(node.func, "id", "") in ("min", "max") else len(args) - 1):
-        if not any(isinstance(arg, ast.Starred) for arg in args[n : n + 2]):
+    name = getattr(node.func, "id", "") or getattr(node.func, "attr", "")
+    for n in range(0 if name in _SYMMETRIC else len(args) - 1):
+        alike = ast.dump(args[n]) == ast.dump(args[n + 1])
+        if not alike and not any(isinstance(arg, ast.Starred) for arg in args[n : n + 2]):
             yield "arguments swapped", ast.Call(node.func, [*args[:n], args[n + 1], args[n], *args[n + 2 :]], keywords)
