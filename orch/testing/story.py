@@ -74,6 +74,7 @@ def _answers(name: str, violation: Violation) -> tuple[str, str]:
     expected, actual = violation.expected, violation.actual
     if name == "clients meet":  # one of several, each with the queue as it is then
         expected = [answers for _, answers, _ in expected]
+        actual = actual[0] if isinstance(actual, tuple) else actual
     elif name in ("client dies", "store away", "store full", "look", "open again"):
         return "", ""
     return _cut(shown(expected)), _cut(shown(actual))
