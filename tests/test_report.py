@@ -462,7 +462,8 @@ class RecoversAtTheSecondCall(MemoryQueue):
     skips = False
 
     def _pop_ready(self):
-        return None if self.skips else super()._pop_ready()
+        skips, self.skips = self.skips, False
+        return None if skips else super()._pop_ready()
 
 
 class ListsThePurged(MemoryQueue):
