@@ -193,7 +193,7 @@ def check_object(value: object, what: str) -> dict[str, Any]:
 
 
 def check_document(value: object, what: str) -> dict[str, Any]:
-    """A JSON object of at most 1 MiB as its own copy."""
+    """A JSON object of at most 1 MiB of UTF-8 as its own copy (Q11, Q12). Raises `InvalidInput`."""
     copied = check_object(value, what)
     # Counting what `marshal` writes is several times cheaper than writing JSON, and enough to tell that it is small.
     if len(marshal.dumps(copied, 2)) > RESULT_MAX // _JSON_PER_MARSHAL:

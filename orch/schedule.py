@@ -84,7 +84,7 @@ class Cron:
         return self.fires(zone, minute_of(moment))
 
     def fires(self, zone: tzinfo, minute: int) -> bool:
-        """Does it fire in this minute of the epoch?"""
+        """Does it fire in this minute of the epoch, in this zone (S3)?"""
         return self.latest(zone, minute - 1, minute, 1) != []
 
     def between(self, zone: tzinfo, after: int, until: int) -> Iterator[int]:

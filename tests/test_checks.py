@@ -164,3 +164,10 @@ def test_a_worker_id_may_be_empty():
     assert checks.check_worker_id("") == ""
     with pytest.raises(InvalidInput, match="worker_id"):
         checks.check_worker_id("a\tb")
+
+
+def test_a_document_is_measured_as_json_also_where_its_text_grows_six_times():
+    most = (checks.RESULT_MAX - len('{"x":""}')) // 6
+    assert checks.check_document({"x": "\0" * most}, "result") == {"x": "\0" * most}
+    with pytest.raises(InvalidInput, match="1048576"):
+        checks.check_document({"x": "\0" * (most + 1)}, "result")

@@ -67,12 +67,12 @@ class Client(Protocol):
 
 
 class Silent(Protocol):
-    """A member of a calm world, whose heartbeats are taken when something may depend on them."""
+    """A member of a calm world, whose heartbeat wakes when something may depend on it."""
 
     gone: bool
 
     def catch_up(self) -> None:
-        """Take the heartbeats that were due before now, each at its time."""
+        """Wake the heartbeat now, if it should have woken before."""
 
 
 class Trip:
@@ -199,9 +199,9 @@ class World:
     def pass_silence(self) -> None:
         """Claims that waited without news end and begin again, each at its time: the store had nothing for them.
 
-        In a calm world a job gets ready only by an arrival or a report, and no lease ends. So what a worker decides at
-        its heartbeats and when a wait is over is asked of it later, in the same order, and the store is asked only
-        where its answer may be another.
+        In a calm world a job gets ready only by an arrival or a report, and no lease ends. So what a worker decides
+        when a wait is over is asked of it later, in the same order, and once for all waits that end alike; the store is
+        asked only where its answer may be another.
         """
         now, waiting = self.now, self.waiting
         while waiting:
@@ -220,7 +220,7 @@ class World:
         self.now, self.passing = now, False
 
     def keep_leases(self) -> None:
-        """Before a lease could end: everybody extends who would have."""
+        """Before a lease could end: every heartbeat wakes that is late, and extends what its worker holds."""
         for member in self.silent:
             member.catch_up()
         self.silent = [member for member in self.silent if not member.gone]
